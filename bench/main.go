@@ -1,0 +1,123 @@
+// Command bench measures what Sluice adds to a request and what it costs, beside the same request sent straight to the upstream and
+// through the leanest proxy that could do a gateway's minimum. It starts every process itself, on loopback only, loads them in
+// interleaved rounds and prints Markdown tables.
+//
+// What holds: all targets of a run answer to the same loader, the same upstream process and the same bytes, and a number is only ever
+// compared with numbers of the same run and round.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the knobs of one run.
+type options struct {
+	quick    bool
+	strict   bool
+	rounds   int
+	duration time.Duration // one measured window
+	warmup   time.Duration // discarded load before each window
+	soak     int           // requests before the memory is read
+	starts   int           // cold starts timed for each process
+	rate     float64       // open loop, requests a second; 0 = half of what the slowest target reached in the soak
+	targets  string
+	sluice   string // a ready binary; empty = build ./cmd/sluice
+	only     string // substring of the workloads to run
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run dispatches: the two servers are the same binary started again, so that each has its own process, heap and CPU clock.
+func run(ctx context.Context, args []string, out, log io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "null":
+			return serveNull(args[1:], os.Stdin)
+		case "lean":
+			return serveLean(args[1:], os.Stdin)
+		}
+	}
+	o, err := parseOptions(args, log)
+	if err != nil {
+		return err
+	}
+	// The loader allocates a little for each request; fewer collections here mean less noise in everybody's numbers.
+	debug.SetGCPercent(800)
+	return compare(ctx, o, args, out, log)
+}
+
+func parseOptions(args []string, log io.Writer) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(log)
+	fs.BoolVar(&o.quick, "quick", false, "a smoke run of about half a minute: every path, no usable figures")
+	fs.BoolVar(&o.strict, "strict", false, "exit 1 if a bound is not met")
+	fs.IntVar(&o.rounds, "rounds", 5, "interleaved rounds; medians are taken over them")
+	fs.DurationVar(&o.duration, "duration", 2*time.Second, "measured window for each workload, target and round")
+	fs.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "discarded load before each window")
+	fs.IntVar(&o.soak, "soak", 100_000, "requests at c=32 on the fresh process before its memory is read")
+	fs.IntVar(&o.starts, "starts", 5, "cold starts timed for each process")
+	fs.Float64Var(&o.rate, "rate", 0, "open loop requests a second (0: half of what the slowest target reaches)")
+	fs.StringVar(&o.targets, "targets", "direct,lean,sluice", "what to compare; direct is always there")
+	fs.StringVar(&o.sluice, "sluice", "", "use this binary instead of building ./cmd/sluice")
+	fs.StringVar(&o.only, "only", "", "run only workloads whose name contains this")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if o.quick {
+		set := map[string]bool{}
+		fs.Visit(func(f *flag.Flag) { set[f.Name] = true })
+		quicken(&o, set)
+	}
+	for name := range strings.SplitSeq(o.targets, ",") {
+		if !slices.Contains([]string{direct, lean, sluice}, name) {
+			return o, fmt.Errorf("unknown target %q", name)
+		}
+	}
+	if o.rounds < 1 || o.soak < 1 || o.starts < 1 || o.duration <= 0 {
+		return o, errors.New("rounds, soak, starts and duration must be above zero")
+	}
+	return o, nil
+}
+
+// quicken shortens what the command line left alone.
+func quicken(o *options, set map[string]bool) {
+	short := options{rounds: 2, duration: 200 * time.Millisecond, warmup: 50 * time.Millisecond, soak: 2000, starts: 2}
+	if !set["rounds"] {
+		o.rounds = short.rounds
+	}
+	if !set["duration"] {
+		o.duration = short.duration
+	}
+	if !set["warmup"] {
+		o.warmup = short.warmup
+	}
+	if !set["soak"] {
+		o.soak = short.soak
+	}
+	if !set["starts"] {
+		o.starts = short.starts
+	}
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// routes are the first parts of the models that clients ask for. `bench` is one rule and one model; `auto` makes a gateway look at the
+// prompt, which the lean proxy does not.
+var routes = []string{"bench", "auto"}
+
+// policy is the file that Sluice serves in a run. It sets nothing that has a default but the listeners.
+func policy(upstream, listen, admin string) string {
+	var models, bench, auto strings.Builder
+	for _, s := range shapes {
+		fmt.Fprintf(&models, "  cheap-%s: {provider: upstream, name: up-%s, context: 128k, price: {in: 0.1, out: 0.4}}\n", s.name, s.name)
+		fmt.Fprintf(&models, "  strong-%s: {provider: upstream, name: up-%s, context: 128k, price: {in: 5, out: 30}}\n", s.name, s.name)
+		fmt.Fprintf(&bench, "  bench-%s: {rules: [{use: [cheap-%s]}]}\n", s.name, s.name)
+		fmt.Fprintf(&auto, `  auto-%s:
+    rules:
+      - {name: hard work, when: 'task.class in ["math", "code"] && task.gain > 0.15', use: [strong-%s]}
+      - {name: easy work, when: 'task.gain < 0.12', use: [cheap-%s]}
+      - {name: otherwise, use: [strong-%s]}
+`, s.name, s.name, s.name, s.name)
+	}
+	return fmt.Sprintf(`version: 1
+providers:
+  upstream: {dialect: openai, base_url: %s/v1}
+models:
+%sroutes:
+%s%sserver:
+  listen: %s
+  admin: %s
+`, upstream, models.String(), bench.String(), auto.String(), listen, admin)
+}

@@ -163,6 +163,11 @@ func TestVerdicts(t *testing.T) {
 		}, []string{"**no**", "**no**", "**no**", "yes", "yes"}},
 		{"failures void a workload", func(r *results) { r.samples[unarySerial][lean][1].failed = 1 },
 			[]string{"void: requests failed", "void: requests failed", "void: requests failed", "yes", "yes"}},
+		{"noise voids the ratio", func(r *results) {
+			byTarget := map[string][]sample{direct: series([]float64{.3, .3, .1}, []float64{9, 9, 9}), lean: series([]float64{.2, .2, .2}, []float64{9, 9, 9}),
+				sluice: series([]float64{.9, .9, .9}, []float64{9, 9, 9})}
+			r.samples = map[string]map[string][]sample{unarySerial: byTarget, unaryBusy: byTarget, streamBusy: byTarget}
+		}, []string{"void: noise", "yes", "yes", "yes", "yes"}},
 		{"fat and late", func(r *results) {
 			r.bed.targets[2].soak.rss = 61e6
 			r.bed.targets[2].starts = []time.Duration{310e6}
@@ -170,7 +175,7 @@ func TestVerdicts(t *testing.T) {
 		{"short soak", func(r *results) { r.bed.targets[2].soak.requests = 2000 }, []string{"yes", "yes", "yes", "not judged: too few requests", "yes"}},
 		{"without sluice", func(r *results) {
 			r.bed.targets = r.bed.targets[:2]
-			delete(r.samples[unarySerial], sluice)
+			delete(r.samples[unarySerial], sluice) // one map, shared by the three workloads
 		}, []string{"not run", "not run", "not run", "not run", "not run"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -64,6 +64,19 @@ func (r *results) added(work, name string) []float64 {
 	return paired(r.each(work, name, p50), r.each(work, direct, p50), minus)
 }
 
+// times is how many times the lean proxy's added p50 a target adds, round by round. A round in which noise made the lean proxy no slower
+// than nothing has no such number and is left out: its quotient would be meaningless and could even pass a bound.
+func (r *results) times(work, name string) []float64 {
+	yard := r.added(work, lean)
+	var v []float64
+	for i, ms := range r.added(work, name) {
+		if i < len(yard) && yard[i] > 0 {
+			v = append(v, ms/yard[i])
+		}
+	}
+	return v
+}
+
 // report prints the tables and says whether every bound was judged and met.
 func (r *results) report(out io.Writer) bool {
 	r.head(out)
@@ -107,7 +120,9 @@ func (r *results) row(out io.Writer, w workload, name string) {
 		added = over(r.added(w.name, name)).text("%.3f")
 	}
 	if name != direct && name != lean && len(r.samples[w.name][lean]) > 0 {
-		ratio = over(paired(r.added(w.name, name), r.added(w.name, lean), quotient)).text("%.2f")
+		if times := r.times(w.name, name); len(times) > 0 {
+			ratio = over(times).text("%.2f")
+		}
 		share = over(paired(r.each(w.name, name, rate), r.each(w.name, lean, rate), quotient)).text("%.2f")
 	}
 	mid := func(f func(sample) float64, format string) string {
@@ -145,9 +160,8 @@ const (
 )
 
 func (r *results) verdicts() []verdict {
-	ratios := paired(r.added(unarySerial, sluice), r.added(unarySerial, lean), quotient)
 	v := []verdict{
-		r.judge("added p50, "+unarySerial, unarySerial, "at most %.1f × lean's", addedBound, ratios, true),
+		r.judge("added p50, "+unarySerial, unarySerial, "at most %.1f × lean's", addedBound, r.times(unarySerial, sluice), true),
 		r.judge("answers/s, "+unaryBusy, unaryBusy, "at least %.1f of lean's", shareBound, paired(r.each(unaryBusy, sluice, rate), r.each(unaryBusy, lean, rate), quotient), false),
 		r.judge("streams/s, "+streamBusy, streamBusy, "at least %.1f of lean's", shareBound, paired(r.each(streamBusy, sluice, rate), r.each(streamBusy, lean, rate), quotient), false),
 	}
@@ -169,10 +183,15 @@ func (r *results) verdicts() []verdict {
 	return append(v, rss, ready)
 }
 
-// judge compares the median of the rounds with a bound; a workload with failed requests proves nothing.
+// judge compares the median of the rounds with a bound; a workload with failed requests, or with half of its rounds lost, proves nothing.
 func (r *results) judge(what, work, bound string, limit float64, rounds []float64, most bool) verdict {
 	v := verdict{what: what, bound: fmt.Sprintf(bound, limit), measured: "–", met: "not run"}
-	if len(rounds) == 0 {
+	ran := len(r.samples[work][sluice])
+	if ran == 0 || len(r.samples[work][lean]) == 0 {
+		return v
+	}
+	if 2*len(rounds) <= ran {
+		v.met = "void: noise"
 		return v
 	}
 	s := over(rounds)

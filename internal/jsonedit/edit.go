@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -14,7 +15,7 @@ var (
 	ErrNotObject = errors.New("value is not an object")
 	// ErrConflict: two edits name the same place, so that their order would matter.
 	ErrConflict = errors.New("two edits of one member")
-	// ErrNotJSON: an edit's raw value is not JSON.
+	// ErrNotJSON: an edit's raw value is not JSON, or it or a key is not UTF-8.
 	ErrNotJSON = errors.New("edit is not JSON")
 )
 
@@ -36,8 +37,8 @@ const (
 	opDeleteIn
 )
 
-// Set gives the member a value, written as raw; an absent one is added at the end. Raw's grammar is checked; its UTF-8, and keys
-// twice in it, are the caller's concern.
+// Set gives the member a value, written as raw; an absent one is added at the end. Raw's grammar and UTF-8 are checked; duplicate keys
+// and lone surrogates within it are the caller's concern.
 func Set(key string, raw []byte) Edit { return Edit{op: opSet, key: key, raw: raw} }
 
 // SetString is Set with a string, which it quotes.
@@ -99,7 +100,8 @@ func (d *Doc) Append(dst []byte, edits ...Edit) ([]byte, error) {
 // check refuses edits that contradict each other or are not JSON.
 func check(edits []Edit) error {
 	for i, e := range edits {
-		if (e.op == opSet || e.op == opSetIn) && !Valid(e.raw, DepthCap) {
+		value := e.op == opSet || e.op == opSetIn
+		if value && !(Valid(e.raw, DepthCap) && utf8.Valid(e.raw)) || !utf8.ValidString(e.key) || !utf8.ValidString(e.sub) {
 			return refuse(e, ErrNotJSON)
 		}
 		for _, other := range edits[:i] {

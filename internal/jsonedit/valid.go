@@ -1,6 +1,9 @@
 package jsonedit
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // DepthCap is the deepest nesting that Valid accepts, whatever it is asked for.
 const DepthCap = 1024
@@ -114,6 +117,12 @@ func scalar(b []byte, i int) int {
 // quoted is the position after the string at i, negative if it is not one.
 func quoted(b []byte, i int) int {
 	for i++; i < len(b); i++ {
+		for len(b)-i >= 8 && ordinary(binary.LittleEndian.Uint64(b[i:])) {
+			i += 8
+		}
+		if i == len(b) {
+			return -1
+		}
 		switch c := b[i]; {
 		case c == '"':
 			return i + 1
@@ -142,6 +151,13 @@ func quoted(b []byte, i int) int {
 		}
 	}
 	return -1
+}
+
+// ordinary says that none of the eight bytes in w is a quote, a backslash or a control character. It may say no without need, never yes.
+func ordinary(w uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, back := w^ones*'"', w^ones*'\\'
+	return ((w-ones*' ')&^w|(quote-ones)&^quote|(back-ones)&^back)&tops == 0
 }
 
 // number is the position after the number at i, negative if it is not one.

@@ -27,6 +27,9 @@ type Envelope struct {
 	ContentBytes  int    // bytes of all text content, every role
 	Turns         []Turn
 	ModelIsString bool // "model" was present and a string
+
+	// Doc is what the codec that scanned the body keeps of it for its edits; nobody else looks into it.
+	Doc any
 }
 
 // Turn is one message of the conversation.

@@ -30,7 +30,7 @@ func (Codec) NewDecoder(op llm.Op, stream bool) llm.Decoder {
 }
 
 // NewEncoder returns an encoder that writes answers from events alone: an event stream, or one JSON body folded at the end. Bytes of the
-// same dialect go through [PassEncoder] instead. The stream has a usage chunk if it is given an EventUsage; a caller whose client did
+// same dialect go through [NewPassEncoder] instead. The stream has a usage chunk if it is given an EventUsage; a caller whose client did
 // not ask for one leaves the event out.
 func (Codec) NewEncoder(op llm.Op, stream bool) llm.Encoder {
 	if stream {

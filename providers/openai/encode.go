@@ -9,38 +9,24 @@ import (
 )
 
 // doneFrame ends a stream of chat or completions.
-const doneFrame = "data: [DONE]\n\n"
+var doneFrame = []byte("data: [DONE]\n\n")
 
-// PassEncoder returns the encoder between two parties of this dialect: it passes each event's bytes as they came. It leaves out the frames that
-// hold only usage unless keepUsage is set, and adds the [DONE] that a provider forgot.
-func PassEncoder(op llm.Op, stream, keepUsage bool) llm.Encoder {
-	return &passer{op: op, stream: stream, keepUsage: keepUsage}
-}
+// NewPassEncoder returns the encoder between two parties of this dialect: it passes each event's bytes as they came, but for the frames
+// that hold only usage, which it leaves out unless keepUsage is set. Its AppendError is a stream's: a JSON body that passes has no middle.
+func NewPassEncoder(keepUsage bool) llm.Encoder { return &passer{keepUsage} }
 
-type passer struct {
-	op        llm.Op
-	stream    bool
-	keepUsage bool
-}
+type passer struct{ keepUsage bool }
 
 // Append appends the event's bytes.
 func (p *passer) Append(dst []byte, e *llm.Event) []byte {
 	if e.UsageOnly && !p.keepUsage {
 		return dst
 	}
-	if e.Kind == llm.EventEnd && e.Raw == nil && p.stream && p.op.Generates() {
-		return append(dst, doneFrame...)
-	}
 	return append(dst, e.Raw...)
 }
 
-// AppendError appends the error as the last word.
-func (p *passer) AppendError(dst []byte, err *llm.Error) []byte {
-	if p.stream {
-		return AppendErrorEvent(dst, err)
-	}
-	return AppendErrorJSON(dst, err)
-}
+// AppendError appends the error as the stream's last event.
+func (p *passer) AppendError(dst []byte, err *llm.Error) []byte { return AppendErrorEvent(dst, err) }
 
 // streamEncoder writes a stream from events alone.
 type streamEncoder struct {
@@ -66,6 +52,8 @@ func (s *streamEncoder) Append(dst []byte, e *llm.Event) []byte {
 		if e.Err != nil {
 			return s.AppendError(dst, e.Err)
 		}
+	case llm.EventData: // an answer that has no stream of its own, such as embeddings
+		return sse.AppendData(dst, e.Raw)
 	case llm.EventEnd:
 		return append(dst, doneFrame...)
 	case llm.EventText, llm.EventReasoning, llm.EventRefusal, llm.EventTool, llm.EventFinish:

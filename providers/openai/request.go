@@ -16,8 +16,12 @@ func (Codec) Decode(e *llm.Envelope) (*llm.Request, error) {
 		return nil, invalid("", "a "+e.Op.String()+" request cannot be translated")
 	}
 	r := &llm.Request{Op: e.Op, N: e.N, Stream: e.Stream, UsageAsked: e.UsageAsked, MaxTokens: e.MaxTokens, Model: strings.Clone(e.Model)}
+	doc, docErr := document(e)
+	if docErr != nil {
+		return nil, refusal(docErr)
+	}
 	var err *llm.Error
-	document(e).Root().EachMember(func(key string, v jsonedit.Value) bool {
+	doc.Root().EachMember(func(key string, v jsonedit.Value) bool {
 		if v.Kind() != jsonedit.Null {
 			err = decodeMember(r, key, v)
 		}

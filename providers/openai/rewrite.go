@@ -10,21 +10,24 @@ import (
 
 // Edits are all that Sluice changes in a body of its own dialect.
 type Edits struct {
-	Model      string // the model's name at the target; "" = leave alone
-	Stream     *bool  // ask for a stream, or for one JSON body; nil = leave alone
-	AskUsage   bool   // ask for the usage of a stream
-	MaxDefault int    // written where the request has no limit on its answer; 0 = leave alone
-	MaxCap     int    // lowers a larger limit; 0 = leave alone
-	MaxField   string // the name under which MaxDefault is written; "" = max_tokens
+	Model            string // the model's name at the target; "" = leave alone
+	Stream           *bool  // ask for a stream, or for one JSON body; nil = leave alone
+	AskUsage         bool   // ask for the usage of a stream
+	MaxTokensDefault int    // written where the request has no limit on its answer; 0 = leave alone
+	MaxTokensCap     int    // lowers a larger limit; 0 = leave alone
+	MaxTokensField   string // the name under which the default is written; "" = max_tokens
 }
 
 // limits are the names of the limit on an answer's tokens.
 var limits = [...]string{"max_completion_tokens", "max_tokens", "max_output_tokens"}
 
-// Rewrite appends the envelope's body with the edits made and returns it with warnings for the client. Nil means that the body goes
-// out as it came. All bytes that no edit names stay as they are. The envelope must come from Scan.
-func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, []string) {
-	doc := document(e)
+// Rewrite appends the envelope's body with the edits made. Nil means that the body goes out as it came. All bytes that no edit names
+// stay as they are. The error is never the client's fault: Scan has refused every body that cannot be edited.
+func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, error) {
+	doc, err := document(e)
+	if err != nil {
+		return nil, err
+	}
 	var room [8]jsonedit.Edit
 	edits := room[:0]
 	if ed.Model != "" && ed.Model != e.Model {
@@ -41,38 +44,31 @@ func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, []string) {
 	if stream && ed.AskUsage && !e.UsageAsked && e.Op.Generates() {
 		edits = append(edits, jsonedit.SetIn("stream_options", "include_usage", yes))
 	}
-	edits, warnings := limit(edits, doc, e, ed)
-	if len(edits) == 0 {
+	if edits = limit(edits, doc, e, ed); len(edits) == 0 {
 		return nil, nil
 	}
 	out, err := doc.Append(dst, edits...)
 	if err != nil {
-		// Scan has refused every body that could lead here.
-		panic("openai: edit of a scanned body: " + err.Error())
+		return nil, fmt.Errorf("edit a scanned body: %w", err)
 	}
-	return out, warnings
+	return out, nil
 }
 
 var yes = []byte("true")
 
 // document is what Scan admitted.
-func document(e *llm.Envelope) *jsonedit.Doc {
+func document(e *llm.Envelope) (*jsonedit.Doc, error) {
 	if d, ok := e.Doc.(*jsonedit.Doc); ok {
-		return d
+		return d, nil
 	}
-	d, err := jsonedit.Admit(e.Body, maxDepth)
-	if err != nil {
-		panic("openai: body was not scanned: " + err.Error())
-	}
-	return d
+	return jsonedit.Admit(e.Body, maxDepth)
 }
 
 // limit adds the edits of the limit on the answer's tokens.
-func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) ([]jsonedit.Edit, []string) {
-	if ed.MaxDefault == 0 && ed.MaxCap == 0 || e.Op == llm.OpEmbeddings {
-		return edits, nil
+func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) []jsonedit.Edit {
+	if ed.MaxTokensDefault == 0 && ed.MaxTokensCap == 0 || e.Op == llm.OpEmbeddings {
+		return edits
 	}
-	var warnings []string
 	found := false
 	for _, name := range limits {
 		v := doc.Value(name)
@@ -80,21 +76,20 @@ func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) 
 			continue
 		}
 		found = true
-		if n := v.Int(); ed.MaxCap > 0 && n > int64(ed.MaxCap) {
-			edits = append(edits, jsonedit.Set(name, strconv.AppendInt(nil, int64(ed.MaxCap), 10)))
-			warnings = append(warnings, fmt.Sprintf("%s lowered from %d to %d", name, n, ed.MaxCap))
+		if ed.MaxTokensCap > 0 && v.Int() > int64(ed.MaxTokensCap) {
+			edits = append(edits, jsonedit.Set(name, strconv.AppendInt(nil, int64(ed.MaxTokensCap), 10)))
 		}
 	}
-	if found || ed.MaxDefault == 0 || !e.Op.Generates() {
-		return edits, warnings
+	if found || ed.MaxTokensDefault == 0 || !e.Op.Generates() {
+		return edits
 	}
-	name := ed.MaxField
+	name := ed.MaxTokensField
 	if name == "" || e.Op == llm.OpCompletions {
 		name = "max_tokens"
 	}
-	n := ed.MaxDefault
-	if ed.MaxCap > 0 {
-		n = min(n, ed.MaxCap)
+	n := ed.MaxTokensDefault
+	if ed.MaxTokensCap > 0 {
+		n = min(n, ed.MaxTokensCap)
 	}
-	return append(edits, jsonedit.Set(name, strconv.AppendInt(nil, int64(n), 10))), warnings
+	return append(edits, jsonedit.Set(name, strconv.AppendInt(nil, int64(n), 10)))
 }

@@ -123,7 +123,11 @@ func (d *streamDecoder) finish(dst []llm.Event) ([]llm.Event, error) {
 		return dst, broken("it ended early")
 	}
 	d.ended = true
-	return append(dst, llm.Event{Kind: llm.EventEnd}), nil
+	e := llm.Event{Kind: llm.EventEnd}
+	if d.op.Generates() { // providers forget it, and clients wait for it
+		e.Raw = doneFrame[:len(doneFrame):len(doneFrame)]
+	}
+	return append(dst, e), nil
 }
 
 // last reads a final frame that lacks its blank line. It does so in a scanner of its own, since views of the other one are in dst.

@@ -100,11 +100,11 @@ func (x *exchange) answer() error {
 		return err
 	}
 	f, spec, err := x.s.choose(x.r, x.in.model)
+	x.call.note(func(c *Call) { c.Fault = spec })
 	if err != nil {
 		return err
 	}
 	x.fault = f
-	x.call.note(func(c *Call) { c.Fault = spec })
 	for name, values := range f.header {
 		x.w.Header()[http.CanonicalHeaderKey(name)] = values
 	}

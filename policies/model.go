@@ -21,6 +21,10 @@ type Policy struct {
 	Telemetry   Telemetry
 	Tests       []Test
 	Notices     []Problem // sections that this version accepts and does not act on
+
+	byName map[string]*Route // routes by their own name
+	direct map[string]*Route // routes made for models' own names
+	bounds []bound           // Boundaries as sets, index by index
 }
 
 // Provider is somebody who can answer: a pool of the own endpoints or an external service.
@@ -99,7 +103,7 @@ type Boundary struct {
 // Route is a name that clients write in "model".
 type Route struct {
 	Name      string
-	Match     []string // names and patterns (`*` any run of characters)
+	Matches   []string // `match`: names and patterns (`*` any run of characters)
 	Rules     []*Rule
 	ByGain    ByGain
 	Fallback  []string // same_tier, stronger, weaker
@@ -114,6 +118,9 @@ type Route struct {
 	Residency []string // regions; empty = any
 	Direct    bool     // made for a model's own name, not written in the file
 	Content   string   // off, redacted or full
+
+	asked    string // the carrier as written
+	resident *bound
 }
 
 // Rule is one line of a route's table: the first whose When holds decides.
@@ -177,6 +184,8 @@ type Tenant struct {
 	Name      string
 	Keys      []*Key
 	Residency []string
+
+	resident *bound
 }
 
 // Key is a tenant's credential, as its hash.

@@ -42,6 +42,7 @@ type Trace struct {
 // Rejected is a model that a plan left out, and why.
 type Rejected struct {
 	Model  string        `json:"model"`
+	Kind   string        `json:"kind"` // boundary, capability, context or state
 	Reason string        `json:"reason"`
 	Down   bool          `json:"down,omitempty"` // eligible, but not usable now
 	After  time.Duration `json:"-"`              // when it may be usable again

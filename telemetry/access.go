@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
 )
 
 // lineMessage is the message of access lines: the console knows them by it.
@@ -40,79 +42,99 @@ const (
 	lineCache      = "cache"
 )
 
-// line writes a record as a log record. Attributes that say nothing are left out.
-func line(r *Record) slog.Record {
-	level := slog.LevelInfo
-	if r.Status >= http.StatusInternalServerError {
-		level = slog.LevelWarn
+// entry is what the access line takes from a record: a value, so that queueing one costs no allocation and the record may be reused.
+type entry struct {
+	id                                    [16]byte
+	end                                   time.Time
+	route, rule, class, tier              string
+	model, provider, outcome              string
+	tenant, key, policy, cache            string
+	gain, cost                            float64 // cost in USD
+	firstToken, duration                  time.Duration
+	attempts, status, tokensIn, tokensOut int
+	usage                                 llm.UsageKind
+	priced, stream                        bool
+}
+
+func newEntry(r *Record) entry {
+	e := entry{
+		id: r.ID, end: r.End, route: r.Route, rule: r.Rule, class: r.Class, tier: r.Tier, model: r.Model, provider: r.Provider, outcome: r.Outcome,
+		tenant: r.Tenant, key: r.Key, policy: r.Policy, cache: r.Cache, gain: r.Gain, cost: float64(r.MicroUSD) / 1e6, duration: r.End.Sub(r.Start),
+		attempts: len(r.Attempts), status: r.Status, tokensIn: r.Usage.Input, tokensOut: r.Usage.Output, usage: r.UsageKind,
+		priced: r.PriceKnown, stream: r.Stream,
 	}
+	if r.FirstToken.After(r.Start) {
+		e.firstToken = r.FirstToken.Sub(r.Start)
+	}
+	return e
+}
+
+func (e *entry) level() slog.Level {
+	if e.status >= http.StatusInternalServerError {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// record writes the entry as a log record. Attributes that say nothing are left out.
+func (e *entry) record() slog.Record {
 	var buf [24]slog.Attr
-	l := append(buf[:0], slog.String(lineID, hex.EncodeToString(r.ID[:])))
+	l := append(buf[:0], slog.String(lineID, hex.EncodeToString(e.id[:])))
 	text := func(key, v string) {
 		if v != "" {
 			l = append(l, slog.String(key, v))
 		}
 	}
-	text(lineRoute, r.Route)
-	text(lineRule, r.Rule)
-	if r.Class != "" {
-		l = append(l, slog.String(lineClass, r.Class), slog.Float64(lineGain, rounded(r.Gain, 1000)))
+	text(lineRoute, e.route)
+	text(lineRule, e.rule)
+	if e.class != "" {
+		l = append(l, slog.String(lineClass, e.class), slog.Float64(lineGain, math.Round(e.gain*1000)/1000))
 	}
-	text(lineTier, r.Tier)
-	text(lineModel, r.Model)
-	text(lineProvider, r.Provider)
-	l = append(l, slog.Int(lineAttempts, len(r.Attempts)), slog.Int(lineStatus, r.Status), slog.String(lineOutcome, r.Outcome))
-	if r.FirstToken.After(r.Start) {
-		l = append(l, slog.Float64(lineFirstToken, milliseconds(r.Start, r.FirstToken)))
+	text(lineTier, e.tier)
+	text(lineModel, e.model)
+	text(lineProvider, e.provider)
+	l = append(l, slog.Int(lineAttempts, e.attempts), slog.Int(lineStatus, e.status), slog.String(lineOutcome, e.outcome))
+	if e.firstToken > 0 {
+		l = append(l, slog.Float64(lineFirstToken, milliseconds(e.firstToken)))
 	}
-	l = append(l, slog.Float64(lineDuration, milliseconds(r.Start, r.End)), slog.Int(lineTokensIn, r.Usage.Input),
-		slog.Int(lineTokensOut, r.Usage.Output), slog.String(lineUsage, r.UsageKind.String()))
-	if r.PriceKnown {
-		l = append(l, slog.Float64(lineCost, float64(r.MicroUSD)/1e6))
+	l = append(l, slog.Float64(lineDuration, milliseconds(e.duration)), slog.Int(lineTokensIn, e.tokensIn),
+		slog.Int(lineTokensOut, e.tokensOut), slog.String(lineUsage, e.usage.String()))
+	if e.priced {
+		l = append(l, slog.Float64(lineCost, e.cost))
 	}
-	l = append(l, slog.Bool(lineStream, r.Stream))
-	text(lineTenant, r.Tenant)
-	text(lineKey, r.Key)
-	text(linePolicy, r.Policy)
-	text(lineCache, r.Cache)
-	rec := slog.NewRecord(r.End, level, lineMessage, 0)
+	l = append(l, slog.Bool(lineStream, e.stream))
+	text(lineTenant, e.tenant)
+	text(lineKey, e.key)
+	text(linePolicy, e.policy)
+	text(lineCache, e.cache)
+	rec := slog.NewRecord(e.end, e.level(), lineMessage, 0)
 	rec.AddAttrs(l...)
 	return rec
 }
 
-func milliseconds(from, to time.Time) float64 {
-	return rounded(float64(max(0, to.Sub(from)))/float64(time.Millisecond), 1000)
-}
-
-func rounded(v, places float64) float64 { return math.Round(v*places) / places }
+// milliseconds of a duration, to the microsecond, never negative.
+func milliseconds(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
 
 // lines is the queue between exchanges and the log's sink.
 type lines struct {
 	handler slog.Handler
 	dropped func()
-	queue   chan slog.Record
+	queue   chan entry
 	stop    chan struct{} // closed once: no more lines
 	done    chan struct{} // closed when the last line is written
 	once    sync.Once
 }
 
 func newLines(h slog.Handler, dropped func()) *lines {
-	l := &lines{handler: h, dropped: dropped, queue: make(chan slog.Record, lineQueue), stop: make(chan struct{}), done: make(chan struct{})}
+	l := &lines{handler: h, dropped: dropped, queue: make(chan entry, lineQueue), stop: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
 	return l
 }
 
 // put queues the line of a record, or drops it when the sink is behind.
 func (l *lines) put(r *Record) {
-	level := slog.LevelInfo
-	if r.Status >= http.StatusInternalServerError {
-		level = slog.LevelWarn
-	}
-	if !l.handler.Enabled(context.Background(), level) {
-		return
-	}
 	select {
-	case l.queue <- line(r):
+	case l.queue <- newEntry(r):
 	default:
 		l.dropped()
 	}
@@ -122,8 +144,8 @@ func (l *lines) run() {
 	defer close(l.done)
 	for {
 		select {
-		case rec := <-l.queue:
-			l.write(rec)
+		case e := <-l.queue:
+			l.write(&e)
 		case <-l.stop:
 			l.drain()
 			return
@@ -134,8 +156,8 @@ func (l *lines) run() {
 func (l *lines) drain() {
 	for {
 		select {
-		case rec := <-l.queue:
-			l.write(rec)
+		case e := <-l.queue:
+			l.write(&e)
 		default:
 			return
 		}
@@ -143,8 +165,12 @@ func (l *lines) drain() {
 }
 
 // write hands a line to the sink. There is nobody to tell that the log cannot be written, so the line counts as dropped.
-func (l *lines) write(rec slog.Record) {
-	if err := l.handler.Handle(context.Background(), rec); err != nil {
+func (l *lines) write(e *entry) {
+	ctx := context.Background()
+	if !l.handler.Enabled(ctx, e.level()) {
+		return
+	}
+	if err := l.handler.Handle(ctx, e.record()); err != nil {
 		l.dropped()
 	}
 }

@@ -9,18 +9,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-)
 
-// row is what a terminal shows of an exchange.
-type row struct {
-	at                       time.Time
-	status, attempts         int64
-	class, tier, model       string
-	outcome, rule, usage     string
-	gain, first, total, cost float64 // first and total in ms
-	in, out                  int64
-	priced                   bool
-}
+	"github.com/sluice-gateway/sluice/llm"
+)
 
 const rowFormat = "%-8s %4s  %-13s %6s  %-8s %-18s %3s %8s %8s %14s %11s"
 
@@ -32,46 +23,38 @@ func Header() string {
 // Line renders a record for a terminal, without its end of line: class, gain, tier, model, attempts, first token, tokens, cost, and the
 // rule or what went wrong. Estimated tokens have a ~; an unknown cost is a dash.
 func Line(r *Record) string {
-	w := row{
-		at: r.End, status: int64(r.Status), attempts: int64(len(r.Attempts)), class: r.Class, tier: r.Tier, model: r.Model, outcome: r.Outcome,
-		rule: r.Rule, usage: r.UsageKind.String(), gain: r.Gain, total: milliseconds(r.Start, r.End), cost: float64(r.MicroUSD) / 1e6,
-		in: int64(r.Usage.Input), out: int64(r.Usage.Output), priced: r.PriceKnown,
-	}
-	if r.FirstToken.After(r.Start) {
-		w.first = milliseconds(r.Start, r.FirstToken)
-	}
-	return w.String()
+	e := newEntry(r)
+	return e.row()
 }
 
-// String aligns the row under Header.
-func (w row) String() string {
-	gain, tokens, cost, first := "-", "-", "-", "-"
-	if w.class != "" {
-		gain = fmt.Sprintf("%+.2f", w.gain)
+// row aligns the entry under Header.
+func (e *entry) row() string {
+	gain, tokens, cost, first, status := "-", "-", "-", "-", "-"
+	if e.class != "" {
+		gain = fmt.Sprintf("%+.2f", e.gain)
 	}
-	if w.usage != "none" && w.usage != "" {
-		tokens = fmt.Sprintf("%d>%d", w.in, w.out)
-		if w.usage == "estimated" {
-			tokens = "~" + tokens
-		}
+	switch e.usage {
+	case llm.UsageReported:
+		tokens = fmt.Sprintf("%d>%d", e.tokensIn, e.tokensOut)
+	case llm.UsageEstimated:
+		tokens = fmt.Sprintf("~%d>%d", e.tokensIn, e.tokensOut)
 	}
-	if w.priced && w.attempts > 0 {
-		cost = fmt.Sprintf("$%.6f", w.cost)
+	if e.priced && e.attempts > 0 {
+		cost = fmt.Sprintf("$%.6f", e.cost)
 	}
-	if w.first > 0 {
-		first = span(w.first)
+	if e.firstToken > 0 {
+		first = short(e.firstToken)
 	}
-	status := "-"
-	if w.status != 0 {
-		status = strconv.FormatInt(w.status, 10)
+	if e.status != 0 {
+		status = strconv.Itoa(e.status)
 	}
-	s := fmt.Sprintf(rowFormat, w.at.Format(time.TimeOnly), status, dash(w.class), gain, dash(w.tier), dash(w.model),
-		strconv.FormatInt(w.attempts, 10), first, span(w.total), tokens, cost)
+	s := fmt.Sprintf(rowFormat, e.end.Format(time.TimeOnly), status, dash(e.class), gain, dash(e.tier), dash(e.model),
+		strconv.Itoa(e.attempts), first, short(e.duration), tokens, cost)
 	switch {
-	case w.outcome != outcomeOK && w.outcome != "":
-		s += "  " + w.outcome
-	case w.rule != "":
-		s += "  " + w.rule
+	case e.outcome != outcomeOK && e.outcome != "":
+		s += "  " + e.outcome
+	case e.rule != "":
+		s += "  " + e.rule
 	}
 	return s
 }
@@ -83,15 +66,16 @@ func dash(s string) string {
 	return s
 }
 
-// span renders milliseconds short enough for a column.
-func span(ms float64) string {
-	switch {
+// short renders a duration for a column.
+func short(d time.Duration) string {
+	switch ms := milliseconds(d); {
 	case ms < 10:
 		return fmt.Sprintf("%.1fms", ms)
 	case ms < 1000:
 		return fmt.Sprintf("%.0fms", ms)
+	default:
+		return fmt.Sprintf("%.2fs", ms/1000)
 	}
-	return fmt.Sprintf("%.2fs", ms/1000)
 }
 
 // console is a log handler for people: exchanges as aligned rows, all else as text.
@@ -153,14 +137,14 @@ func (c *console) Handle(ctx context.Context, rec slog.Record) error {
 	if rec.Message != lineMessage {
 		return c.other.Handle(ctx, rec)
 	}
-	w := row{at: rec.Time}
+	e := entry{end: rec.Time}
 	rec.Attrs(func(a slog.Attr) bool {
-		w.take(a)
+		e.take(a)
 		return true
 	})
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	text := w.String() + "\n"
+	text := e.row() + "\n"
 	if !c.out.headed {
 		text, c.out.headed = Header()+"\n"+text, true
 	}
@@ -168,38 +152,47 @@ func (c *console) Handle(ctx context.Context, rec slog.Record) error {
 	return err
 }
 
-// take reads one attribute of an access line.
-func (w *row) take(a slog.Attr) {
+// take reads one attribute of an access line back: the console is a handler like any other and gets what all get.
+func (e *entry) take(a slog.Attr) {
 	switch a.Key {
 	case lineClass:
-		w.class = a.Value.String()
+		e.class = a.Value.String()
 	case lineTier:
-		w.tier = a.Value.String()
+		e.tier = a.Value.String()
 	case lineModel:
-		w.model = a.Value.String()
+		e.model = a.Value.String()
 	case lineOutcome:
-		w.outcome = a.Value.String()
+		e.outcome = a.Value.String()
 	case lineRule:
-		w.rule = a.Value.String()
+		e.rule = a.Value.String()
 	case lineUsage:
-		w.usage = a.Value.String()
+		e.usage = usageKind(a.Value.String())
 	case lineGain:
-		w.gain = number(a.Value)
+		e.gain = number(a.Value)
 	case lineFirstToken:
-		w.first = number(a.Value)
+		e.firstToken = time.Duration(number(a.Value) * float64(time.Millisecond))
 	case lineDuration:
-		w.total = number(a.Value)
+		e.duration = time.Duration(number(a.Value) * float64(time.Millisecond))
 	case lineCost:
-		w.cost, w.priced = number(a.Value), true
+		e.cost, e.priced = number(a.Value), true
 	case lineStatus:
-		w.status = int64(number(a.Value))
+		e.status = int(number(a.Value))
 	case lineAttempts:
-		w.attempts = int64(number(a.Value))
+		e.attempts = int(number(a.Value))
 	case lineTokensIn:
-		w.in = int64(number(a.Value))
+		e.tokensIn = int(number(a.Value))
 	case lineTokensOut:
-		w.out = int64(number(a.Value))
+		e.tokensOut = int(number(a.Value))
 	}
+}
+
+func usageKind(name string) llm.UsageKind {
+	for _, k := range []llm.UsageKind{llm.UsageReported, llm.UsageEstimated} {
+		if k.String() == name {
+			return k
+		}
+	}
+	return llm.UsageNone
 }
 
 // number reads an attribute that is a number by its name; anything else, which another writer of such a line could send, is zero.

@@ -88,7 +88,7 @@ func (i *instruments) measure(ctx context.Context, r *Record) {
 		return
 	}
 	start, end := r.callTimes()
-	key := callKey{op: r.Op, provider: r.system(), model: r.RequestModel, failure: r.failure()}
+	key := callKey{op: r.Op, provider: r.system(), model: r.RequestModel, answered: r.Model, failure: r.failure()}
 	i.duration.Record(ctx, seconds(start, end), i.byCall.of(key).record...)
 	if r.Stream && r.FirstToken.After(start) {
 		key.failure = ""
@@ -146,12 +146,17 @@ func (k modelKey) set() attribute.Set {
 }
 
 type callKey struct {
-	op                              llm.Op
-	provider, model, token, failure string
+	op              llm.Op
+	provider, model string
+	answered        string // the policy's name of the model that answered: an upstream's own name is no label
+	token, failure  string
 }
 
 func (k callKey) set() attribute.Set {
 	kv := []attribute.KeyValue{attrOperation.String(k.op.String()), attrProvider.String(k.provider), attrRequestModel.String(k.model)}
+	if k.answered != "" {
+		kv = append(kv, attrResponseModel.String(k.answered))
+	}
 	if k.token != "" {
 		kv = append(kv, attrTokenType.String(k.token))
 	}

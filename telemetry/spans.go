@@ -88,7 +88,8 @@ func (s *Sink) start(ctx context.Context, t Trace, id [8]byte, name string, kind
 	if id == ([8]byte{}) {
 		id = NewSpanID()
 	}
-	inner, span := s.tracer.Start(&spanIDs{ctx, t.TraceID, id}, name, trace.WithSpanKind(kind), trace.WithTimestamp(at), trace.WithAttributes(kv...))
+	inner, span := s.tracer.Start(&spanIDs{ctx, t.TraceID, id}, name, trace.WithSpanKind(kind), trace.WithTimestamp(at))
+	span.SetAttributes(kv...) // not an option of Start: nothing samples by them, and an option is one copy more
 	return inner, span
 }
 

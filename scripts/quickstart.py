@@ -24,6 +24,7 @@ CACHE = pathlib.Path(os.environ.get("SLUICE_CACHE") or ROOT / ".cache").resolve(
 POLICY = ROOT / "examples" / "quickstart" / "policy.yaml"
 SLUICE = ROOT / "bin" / "sluice"
 
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 # The ports that the policy names; what is taken is replaced.
@@ -49,7 +50,7 @@ def say(text):
 
 
 def end_with_us():
-    """In a child, before it becomes its program: Linux ends it when this script is killed outright. Elsewhere only stop() does."""
+    """Asks Linux to end this process when its parent dies, however that dies. Runs in a child before it becomes its program."""
     if LIBC:
         LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
@@ -229,9 +230,11 @@ def main():
     if any(a in ("-h", "--help") for a in sys.argv[1:]):
         print(__doc__.strip())
         return 0
-    # make ends its children with SIGTERM, terminals with SIGHUP: stop the children then too.
-    for s in (signal.SIGTERM, signal.SIGHUP):
+    # make ends its children with SIGTERM, terminals with SIGHUP; SIGINT is ignored in a shell's background job unless asked for.
+    for s in STOP:
         signal.signal(s, interrupted)
+    if os.environ.get("MAKELEVEL"):
+        end_with_us()  # a make that is killed outright must not leave this script, and so the children, behind
     children = Children()
     try:
         return serve(children)
@@ -243,7 +246,7 @@ def main():
         return 0
     finally:
         # From here on a second Ctrl-C must not leave processes behind.
-        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for s in STOP:
             signal.signal(s, signal.SIG_IGN)
         children.stop()
 

@@ -129,6 +129,9 @@ var overloads = []string{
 	"too many queued", "max_num_queued",
 }
 
+// missing are words that say that the server does not have the model, which is the policy's mistake or an engine's and not the client's.
+var missing = []string{"model_not_found", "model_not_available", "deploymentnotfound", "model_not_active", "notfounderror", "not_found_error"}
+
 // Classify says what an answer of the status (200 for an error inside an answer) and body means. It knows what is common to the servers
 // of this dialect; what is peculiar to one provider, package providers knows.
 func (b ErrorBody) Classify(status int) llm.Class {
@@ -141,6 +144,8 @@ func (b ErrorBody) Classify(status int) llm.Class {
 		return llm.ClassQuotaHard
 	case among(filters, code, kind):
 		return llm.ClassFiltered
+	case among(missing[:4], code), status == http.StatusNotFound && (among(missing, kind) || strings.Contains(text, "model")):
+		return llm.ClassCapacity
 	}
 	switch status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
@@ -161,7 +166,7 @@ func (b ErrorBody) Classify(status int) llm.Class {
 		return llm.ClassTransient
 	case 498, 529:
 		return llm.ClassCapacity
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusNotImplemented:
 		return llm.ClassCapacity
 	case http.StatusFailedDependency: // TGI's and Bedrock's word for a generation that failed
 		return llm.ClassTransient
@@ -208,11 +213,11 @@ func (b ErrorBody) Error(status int, class llm.Class) *llm.Error {
 		status = b.impliedStatus()
 	}
 	e := &llm.Error{Source: llm.SourceUpstream, Class: class, Status: status}
-	detail := Redact(b.Message)
+	detail := Redact(clip(b.Message, 4096))
 	switch class {
 	case llm.ClassClient, llm.ClassContextOverflow, llm.ClassFiltered:
 		e.Source = llm.SourceClient
-		e.Type, e.Code, e.Param, e.Message = Redact(b.Type), Redact(b.Code), Redact(b.Param), detail
+		e.Type, e.Code, e.Param, e.Message = strings.Clone(clip(b.Type, 128)), strings.Clone(clip(b.Code, 128)), strings.Clone(clip(b.Param, 256)), strings.Clone(detail)
 		if e.Type == "" {
 			e.Type = "invalid_request_error"
 		}
@@ -237,7 +242,7 @@ func (b ErrorBody) Error(status int, class llm.Class) *llm.Error {
 		e.Message = "the gateway's account at the provider is used up"
 	case llm.ClassCapacity:
 		e.Status, e.Type, e.Code = http.StatusBadGateway, "upstream_error", "upstream_failed"
-		e.Message = "the provider is overloaded"
+		e.Message = "the provider cannot take the request now"
 	default:
 		e.Status, e.Type, e.Code = http.StatusBadGateway, "upstream_error", "upstream_failed"
 		e.Message = "the provider failed (" + strconv.Itoa(status) + ")"

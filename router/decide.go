@@ -1,0 +1,311 @@
+package router
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+)
+
+// Options make a Router. The zero value is a heuristic with the default memory.
+type Options struct {
+	Classifier Classifier // nil: the heuristic
+	Sessions   int        // conversations remembered at once; 0 = DefaultSessions
+}
+
+// Router decides. It outlives policies: what it remembers of conversations is keyed by names. Safe for concurrent use.
+type Router struct {
+	classifier Classifier
+	sessions   *sessions
+	failures   atomic.Uint64
+}
+
+// New returns a router.
+func New(o Options) *Router {
+	if o.Classifier == nil {
+		o.Classifier = NewHeuristic()
+	}
+	if o.Sessions <= 0 {
+		o.Sessions = DefaultSessions
+	}
+	return &Router{classifier: o.Classifier, sessions: newSessions(o.Sessions)}
+}
+
+// Failures returns how often the classifier has failed: panicked, or said what is not a number.
+func (r *Router) Failures() uint64 { return r.failures.Load() }
+
+// Sessions returns how many conversations are remembered.
+func (r *Router) Sessions() int { return r.sessions.size() }
+
+// Decision is what a request gets, and why.
+type Decision struct {
+	Rule    string
+	Class   string // "" where nothing was classified
+	Tier    string // of the plan's first attempt; "" if its model is in none
+	Reason  string // for the header: rule="hard work" class=code gain=0.31 tier=strong …
+	Gain    float64
+	Novelty float64
+	ClassP  [NumClasses]float64
+
+	Plan       policies.Plan
+	Bounds     policies.Bounds
+	Boundaries []policies.Trace // with Explain
+	Rules      []policies.Trace // with Explain
+	Rejected   []policies.Rejected
+	Session    bool // the conversation's model was kept
+	Facts      policies.Facts
+	Content    Content
+
+	key    SessionKey
+	sticky time.Duration
+}
+
+// Decide makes the plan for a request. The decision is never nil: beside an error it holds what was found out before it, for records and
+// explanations. Every boundary is looked at before any rule, and apart from them.
+func (r *Router) Decide(p *policies.Policy, in *Input) (*Decision, *llm.Error) {
+	d := r.facts(p, in)
+	f := &d.Facts
+	d.Bounds, d.Boundaries = p.Bound(f, in.Route, in.tenant(), in.Explain)
+	rule, traces := in.Route.Match(f, in.Explain)
+	d.Rules = traces
+	if rule == nil {
+		return d, &llm.Error{Source: llm.SourceGateway, Class: llm.ClassClient, Status: 403, Type: "policy_denied", Code: "policy_denied",
+			Message: "no rule of route " + strconv.Quote(in.Route.Name) + " holds for this request"}
+	}
+	d.Rule = rule.Name
+	eligible := r.plan(p, in, d, rule)
+	switch {
+	case eligible == 0:
+		err := refuse(p, in.Route, rule, d.Gain, d.Bounds, f.Req.Needs, f.Req.Tokens)
+		d.reason(rule)
+		return d, err
+	case len(d.Plan.Attempts) == 0:
+		d.reason(rule)
+		return d, Unavailable(d.Bounds.Names, soonest(d.Rejected))
+	}
+	d.Tier = d.Plan.Attempts[0].Tier
+	d.reason(rule)
+	return d, nil
+}
+
+// DecidePassthrough checks a path that policy gives to a provider: boundaries and residency bind it like any request. usable is nil or says
+// whether the provider can be asked now.
+func (r *Router) DecidePassthrough(p *policies.Policy, pr *policies.Provider, in *Input, usable func(*policies.Provider) (ok bool, after time.Duration)) (*Decision, *llm.Error) {
+	d := r.facts(p, in)
+	d.Bounds, d.Boundaries = p.Bound(&d.Facts, in.Route, in.tenant(), in.Explain)
+	d.Reason = "passthrough"
+	if !d.Bounds.Allows(pr) {
+		return d, Denied(d.Bounds.Names)
+	}
+	if usable != nil {
+		if ok, after := usable(pr); !ok {
+			return d, Unavailable(d.Bounds.Names, after)
+		}
+	}
+	return d, nil
+}
+
+// facts fills in all that expressions may read. The class is one of the facts, so that a boundary may bind a class: it is had before the
+// boundaries are looked at, and when it cannot be had they hold.
+func (r *Router) facts(p *policies.Policy, in *Input) *Decision {
+	d := new(Decision)
+	if in.Envelope != nil {
+		d.Content = Extract(in.Envelope)
+	}
+	d.Facts = PolicyFacts(in, &d.Content)
+	f := &d.Facts
+	r.session(p, in, d)
+	if in.Envelope == nil || !in.Envelope.Op.Generates() {
+		return d
+	}
+	c, err := r.classify(d.Content.Prompt)
+	if f.TaskErr = err; err != nil {
+		return d
+	}
+	d.Class, d.Gain, d.Novelty, d.ClassP = c.Name, c.Gain, c.Novelty, c.P
+	f.Task = policies.Task{Class: c.Name, Gain: c.Gain, Novelty: c.Novelty, ClassP: d.prob}
+	return d
+}
+
+func (d *Decision) prob(class string) float64 {
+	for i, n := range Classes {
+		if n == class {
+			return d.ClassP[i]
+		}
+	}
+	return 0
+}
+
+// session fills in what is remembered of the conversation. A model that the policy no longer has is forgotten.
+func (r *Router) session(p *policies.Policy, in *Input, d *Decision) {
+	s := &d.Facts.Session
+	var may bool
+	d.key, s.ID, may = r.sessions.key(in, &d.Content)
+	if in.Route != nil {
+		d.sticky = in.Route.Session.Sticky
+	}
+	s.ToolTurn = in.Envelope != nil && in.Envelope.ToolTurn
+	if in.Session != nil {
+		*s = *in.Session
+		return
+	}
+	if d.key.Zero() || !may {
+		return
+	}
+	model, _, turns, ok := r.sessions.find(d.key, in.Now)
+	if !ok {
+		return
+	}
+	m := p.Models[model]
+	if m == nil {
+		r.sessions.forget(d.key)
+		return
+	}
+	s.Known, s.Turns, s.Model, s.Tier = true, turns, m.Key, m.Tier
+}
+
+// classify asks the classifier and believes only what can be true.
+func (r *Router) classify(p Prompt) (c Class, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("classifier panicked: %v", v)
+		}
+		if err != nil {
+			r.failures.Add(1)
+		}
+	}()
+	c = r.classifier.Classify(p)
+	sum := 0.0
+	for _, q := range c.P {
+		if !(q >= 0 && q <= 1) {
+			return c, fmt.Errorf("classifier gave the probability %v", q)
+		}
+		sum += q
+	}
+	if !(math.Abs(sum-1) < 1e-6) || !(c.Gain >= -1 && c.Gain <= 1) || !(c.Novelty >= 0 && c.Novelty <= 1) {
+		return c, fmt.Errorf("classifier gave sum %v, gain %v, novelty %v", sum, c.Gain, c.Novelty)
+	}
+	return c, nil
+}
+
+// plan fills in the plan and returns how many models were eligible at all.
+func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies.Rule) (eligible int) {
+	f := &d.Facts
+	gain := d.Gain
+	if f.TaskErr != nil {
+		gain = math.NaN() // by_gain then does what the route prefers
+	}
+	ask := func(session *policies.Model) (dec policies.Decided) {
+		d.Plan, dec, d.Rejected = p.Plan(in.Route, rule, gain, d.Bounds, f.Req.Needs, f.Req.Tokens, session, in.Usable)
+		return dec
+	}
+	var kept *policies.Model
+	if f.Session.Known {
+		kept = p.Models[f.Session.Model]
+	}
+	locked := kept != nil && f.Session.ToolTurn && in.Route.Session.ToolTurns != "free"
+	var dec policies.Decided
+	switch {
+	case locked:
+		if rule.Models != nil && !slices.Contains(rule.Models, kept) {
+			// A list is the whole plan, but a tool's result belongs to the model that called the tool: it goes first.
+			with := *rule
+			with.Models = append([]*policies.Model{kept}, rule.Models...)
+			rule = &with
+		}
+		dec = ask(kept)
+	case kept == nil:
+		return ask(nil).Eligible
+	default:
+		dec = ask(nil)
+		if !stays(p, in.Route, rule, kept, dec.Tier, f) {
+			return dec.Eligible
+		}
+		dec = ask(kept)
+	}
+	d.Session = len(d.Plan.Attempts) > 0 && d.Plan.Attempts[0].Model == kept
+	return dec.Eligible
+}
+
+// stays reports whether a conversation keeps its model although the rules chose the tier. Upwards it may move; downwards only where the
+// rule looks at the budget.
+func stays(p *policies.Policy, r *policies.Route, rule *policies.Rule, kept *policies.Model, tier string, f *policies.Facts) bool {
+	if rule.Models != nil {
+		return slices.Contains(rule.Models, kept)
+	}
+	was, now := rank(p, kept.Tier), rank(p, tier)
+	switch {
+	case was < 0 || was < now:
+		return false
+	case was == now:
+		return true
+	}
+	return r.Session.Direction != "any" && !readsBudget(rule, f)
+}
+
+func rank(p *policies.Policy, tier string) int {
+	for _, t := range p.Tiers {
+		if t.Name == tier {
+			return t.Rank
+		}
+	}
+	return -1
+}
+
+func readsBudget(rule *policies.Rule, f *policies.Facts) bool {
+	if rule.When == nil {
+		return false
+	}
+	for name := range rule.When.Values(f) {
+		if strings.HasPrefix(name, "budget.") {
+			return true
+		}
+	}
+	return false
+}
+
+// Remember keeps the model that answered for the conversation's next turns. The proxy calls it after a complete answer.
+func (r *Router) Remember(d *Decision, m *policies.Model, now time.Time) {
+	if d == nil || m == nil || d.key.Zero() || d.sticky <= 0 {
+		return
+	}
+	r.sessions.remember(d.key, m, now, d.sticky)
+}
+
+// reason writes the decision in one line. It holds names of the policy and numbers, nothing that a client wrote.
+func (d *Decision) reason(rule *policies.Rule) {
+	b := make([]byte, 0, 128)
+	b = append(b, "rule="...)
+	b = strconv.AppendQuoteToASCII(b, d.Rule)
+	if d.Class != "" {
+		b = append(b, " class="...)
+		b = append(b, d.Class...)
+		b = append(b, " gain="...)
+		b = strconv.AppendFloat(b, d.Gain, 'f', 2, 64)
+		b = append(b, " novelty="...)
+		b = strconv.AppendFloat(b, d.Novelty, 'f', 2, 64)
+	} else if d.Facts.TaskErr != nil {
+		b = append(b, " class=unknown"...)
+	}
+	if rule.ByGain {
+		b = append(b, " by_gain"...)
+	}
+	if d.Tier != "" {
+		b = append(b, " tier="...)
+		b = append(b, d.Tier...)
+	}
+	if d.Session {
+		b = append(b, " session=kept"...)
+	}
+	for _, n := range d.Bounds.Names {
+		b = append(b, " boundary="...)
+		b = strconv.AppendQuoteToASCII(b, n)
+	}
+	d.Reason = string(b)
+}

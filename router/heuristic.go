@@ -1,0 +1,207 @@
+package router
+
+import (
+	"math"
+	"strings"
+)
+
+// Scan limits: of a long text the ends are read, for instructions sit there.
+const (
+	scanHead = 6 << 10
+	scanTail = 2 << 10
+	// MaxScan is how many bytes of a prompt are looked at.
+	MaxScan = scanHead + scanTail
+)
+
+const (
+	tableSize = 8192 // slots; a power of two, at least twice the lexicon
+	noGroup   = 0xFF
+)
+
+type slot struct {
+	hash   uint64
+	groups [2]uint8
+}
+
+// Heuristic classifies by words, phrases and the look of the text. It needs no data and no training; it is what is left when a learned
+// classifier is off its ground. It does not allocate and is safe for concurrent use.
+type Heuristic struct {
+	table [tableSize]slot
+}
+
+// NewHeuristic builds the heuristic's word table.
+func NewHeuristic() *Heuristic {
+	h := new(Heuristic)
+	for g := range lexicon {
+		for phrase := range strings.SplitSeq(lexicon[g].words, ",") {
+			if k := phraseHash(phrase); k != 0 {
+				h.insert(k, uint8(g))
+			}
+		}
+	}
+	return h
+}
+
+func phraseHash(phrase string) uint64 {
+	var k uint64
+	for i := 0; ; {
+		t, _, end := nextToken(phrase, i)
+		if t == 0 {
+			return k
+		}
+		if k == 0 {
+			k = t
+		} else {
+			k = join(k, t)
+		}
+		i = end
+	}
+}
+
+func (h *Heuristic) insert(k uint64, g uint8) {
+	for i := k % tableSize; ; i = (i + 1) % tableSize {
+		s := &h.table[i]
+		switch {
+		case s.hash == 0:
+			*s = slot{k, [2]uint8{g, noGroup}}
+			return
+		case s.hash == k && s.groups[0] == g:
+			return
+		case s.hash == k:
+			if s.groups[1] == noGroup && g != gCommon {
+				s.groups[1] = g
+			}
+			return
+		}
+	}
+}
+
+func (h *Heuristic) find(k uint64) *slot {
+	for i := k % tableSize; ; i = (i + 1) % tableSize {
+		s := &h.table[i]
+		if s.hash == k {
+			return s
+		}
+		if s.hash == 0 {
+			return nil
+		}
+	}
+}
+
+// Classify implements Classifier.
+func (h *Heuristic) Classify(p Prompt) Class {
+	s := scan{table: h, total: len(p.Text)}
+	if len(p.Text) > MaxScan {
+		s.text(p.Text[:scanHead], 0)
+		s.text(p.Text[len(p.Text)-scanTail:], len(p.Text)-scanTail)
+	} else {
+		s.text(p.Text, 0)
+	}
+	hits := s.evidence()
+	return judge(&hits, &s, p)
+}
+
+// judge turns evidence into a class: class weights, softmax, and the gain of the class mixed with what the evidence says of its difficulty.
+func judge(hits *[numGroups]float64, s *scan, p Prompt) Class {
+	adjust(hits)
+	if p.JSON {
+		hits[gJSON] += .5
+	}
+	// What is to be done outweighs what it is done to: the material of a translation may hold any word.
+	task := sat(hits[gTranslate]) + sat(hits[gSummarize]) + .35*(sat(hits[gRewrite])+sat(hits[gExtract])+sat(hits[gClassify]))
+	material := 1 / (1 + .9*task)
+	logit := [NumClasses]float64{knowledge: .35, chat: .45}
+	var hard float64
+	for g := range lexicon {
+		if hits[g] == 0 {
+			continue
+		}
+		v, f := sat(hits[g]), &lexicon[g]
+		if !f.task {
+			v *= material
+		}
+		hard += f.gain * v
+		for _, w := range f.scores {
+			logit[w.class] += w.weight * v
+		}
+	}
+	var c Class
+	best, second := softmax(&c.P, &logit)
+	c.Name = Classes[best]
+	var gain float64
+	for i, q := range c.P {
+		gain += q * classGain[i]
+	}
+	light := c.P[extraction] + c.P[classification] + c.P[summarization] + c.P[translation] + c.P[rewriting] + .5*(c.P[creative]+c.P[functional]+c.P[roleplay])
+	if hard > 0 {
+		hard *= 1 - .8*light
+	}
+	if p.Tools > 0 {
+		hard += .02
+	}
+	if p.Images > 0 {
+		hard += .02
+	}
+	c.Gain = math.Tanh(gain + hard)
+	unknown := (float64(s.words-s.known) + 1) / (float64(s.words) + 2)
+	c.Novelty = min(1, max(0, .6*unknown+.4*(1-(c.P[best]-c.P[second]))))
+	return c
+}
+
+// adjust lets groups speak to each other where a word means less beside another.
+func adjust(h *[numGroups]float64) {
+	if h[gCodeLang] > 0 && h[gLanguage] == 0 {
+		h[gTranslate] *= .3 // from one programming language to another
+	}
+	codeHits := h[gCodeLang] + h[gDebug] + .5*h[gCodeSurface] + .5*h[gCodeHard]
+	mathHits := h[gMathAdv] + h[gProof] + .5*h[gMathSurface]
+	content := codeHits + mathHits + h[gCodeWord] + h[gReason] + h[gExpert] + h[gTranslate] + h[gSummarize] + h[gRewrite] + h[gExtract] + h[gClassify] +
+		h[gPlan] + h[gCreative] + h[gWriting] + .5*h[gKnow] + .5*h[gMathWord] + .5*h[gCompose] + .7*h[gAdvice]
+	h[gGreeting] /= 1 + 1.5*content
+	h[gShort] /= 1 + content
+	h[gKnow] /= 1 + .6*(codeHits+mathHits+.5*h[gReason]+.4*min(h[gMathWord], h[gNumbers]))
+	h[gQuestion] /= 1 + codeHits + mathHits
+	h[gExtract] /= 1 + .8*h[gCodeLang] + .8*mathHits
+	h[gClassify] /= 1 + .8*h[gCodeLang] + .8*mathHits
+	h[gRewrite] /= 1 + .8*h[gCodeLang] + .4*h[gCodeWord]
+	h[gJSON] /= 1 + .8*(h[gCodeLang]+h[gDebug])
+	h[gRoleplay] /= 1 + .6*(codeHits+mathHits+h[gExpert])
+	h[gCompose] /= 1 + codeHits + h[gCodeWord] + mathHits
+	h[gPlanHard] /= 1 + .5*codeHits
+	if h[gPlan] == 0 {
+		h[gPlanHard] *= .5
+	}
+	if h[gNumbers] == 0 && h[gMathSurface] == 0 {
+		h[gMathWord] *= .6
+	}
+	if h[gMathAdv]+h[gProof]+h[gMathWord] == 0 {
+		h[gNumbers] *= .4
+	}
+}
+
+// sat caps what a group can say: one hit counts 1, any number of them less than 2.
+func sat(h float64) float64 { return 2 * h / (h + 1) }
+
+func softmax(p, logit *[NumClasses]float64) (best, second int) {
+	best, second = 0, 1
+	if logit[1] > logit[0] {
+		best, second = 1, 0
+	}
+	for i := 2; i < NumClasses; i++ {
+		switch {
+		case logit[i] > logit[best]:
+			best, second = i, best
+		case logit[i] > logit[second]:
+			second = i
+		}
+	}
+	var sum float64
+	for i, l := range logit {
+		p[i] = math.Exp(l - logit[best])
+		sum += p[i]
+	}
+	for i := range p {
+		p[i] /= sum
+	}
+	return best, second
+}

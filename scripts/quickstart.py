@@ -139,11 +139,13 @@ def replace(text, old, new):
     return text.replace(old, new)
 
 
-def policy(ports, external):
-    """The policy to serve: the example itself, or a copy in the cache where ports or the external provider differ."""
-    if ports == PORTS and not external:
+def policy(ports, real, external):
+    """The policy to serve: the example itself, or a copy in the cache where ports, the pool or the external provider differ."""
+    if ports == PORTS and real and not external:
         return POLICY
     text = POLICY.read_text()
+    if not real:
+        text = replace(text, "engine: llamacpp", "engine: openai  ")  # `sluice mock` has no /health
     if external:
         key, preset, model, price = external
         text = replace(text, SIMULATED, f"    preset: {preset}\n    keys: [{{env: {key}}}]\n")
@@ -261,11 +263,12 @@ def serve(children):
         fetching.join()
     real = got.get("real", False)
     if not real:
-        say("the real pool's packages are not here: the pool is SIMULATED by `sluice mock`")
+        asked = os.environ.get("SLUICE_POOL") == "simulated"
+        say(f"{'as asked' if asked else 'the packages of the real pool could not be fetched'}: the pool is SIMULATED by `sluice mock`")
     logs = CACHE / "quickstart"
     logs.mkdir(parents=True, exist_ok=True)
     ports, external = choose_ports(), real_external()
-    file = policy(ports, external)
+    file = policy(ports, real, external)
     endpoints = start_pool(children, ports, logs, real)
     if not external:
         start_external(children, ports, logs)

@@ -104,6 +104,8 @@ func start(t *testing.T) *stack {
 	waitOK(t, "http://"+admin+"/readyz")
 
 	return &stack{goSuite: goSuite, log: log, env: append(os.Environ(),
+		"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1", // the SDKs would send even loopback through a proxy
+		"LANGSMITH_TRACING=false",
 		"PYTHONPATH="+filepath.Join(cache(t), "clients-python"),
 		"SLUICE_BASE_URL=http://"+listen+"/v1",
 		"SLUICE_API_KEY="+key,

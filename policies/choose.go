@@ -60,9 +60,8 @@ func (p *Policy) Plan(r *Route, rule *Rule, gain float64, b Bounds, needs Needs,
 	if session != nil && pl.add(session, session.Tier, "session") {
 		// The conversation stays: what follows is reckoned from its tier.
 		if t := p.tier(session.Tier); t != nil {
-			tier = t
+			tier, by = t, "fallback"
 		}
-		by = "fallback"
 	}
 	if tier == nil {
 		pl.allTiers()
@@ -236,7 +235,7 @@ func (r *Route) carrierWhy() string {
 	switch {
 	case r.Carrier == "executor" && r.asked == "envoy":
 		return "rescue is written in the route"
-	case r.Carrier == "executor":
+	case r.asked == "":
 		return "the default"
 	}
 	return "carrier is written in the route"

@@ -1,0 +1,65 @@
+package policies
+
+// later deals with what the language has and this version does not do yet: what would be unsafe to ignore (boundaries, limits, budgets, proofs)
+// is refused, the rest is reported as inert.
+func (c *compiler) later(root *node) {
+	refuse := func(n *node, key, why string) {
+		if v := n.at(key); v != nil {
+			c.problemKey(v, "this version cannot honour %s, and ignoring it would be unsafe: %s", key, why)
+		}
+	}
+	inert := func(n *node, key, effect string) {
+		if v := n.at(key); v != nil {
+			c.notice(v, "no effect in this version: %s", effect)
+		}
+	}
+	money := func(n *node) {
+		refuse(n, "limits", "nothing would be limited")
+		refuse(n, "budget", "nothing would be counted")
+	}
+	for _, e := range root.at("providers").each() {
+		inert(e.value, "queue", "a request beyond concurrent does not wait")
+	}
+	for _, e := range root.at("routes").each() {
+		money(e.value)
+		c.laterRoute(e.value, refuse, inert)
+	}
+	for _, e := range root.at("tenants").each() {
+		money(e.value)
+		for _, k := range e.value.at("keys").list() {
+			money(k)
+		}
+	}
+	if o := root.at("auth").at("oidc"); o != nil && len(o.items) > 0 {
+		refuse(root.at("auth"), "oidc", "no token of the issuer would be checked")
+	}
+	refuse(root.at("state"), "redis", "nothing would be shared")
+	inert(root.at("state"), "path", "nothing is stored")
+	if root.at("feedback").boolean(false) {
+		inert(root, "feedback", "no outcomes are kept")
+	}
+	server := root.at("server")
+	inert(server, "concurrent", "nothing is shed")
+	inert(server, "memory", "nothing is shed")
+	inert(server, "criticality", "nothing is shed")
+	if root.at("telemetry").at("content").str("off") != "off" {
+		inert(root.at("telemetry"), "content", "no content is recorded")
+	}
+}
+
+func (c *compiler) laterRoute(n *node, refuse, inert func(n *node, key, why string)) {
+	refuse(n.at("by_gain"), "max_regret", "the loss of quality would not be bounded")
+	refuse(n.at("by_gain"), "calibration", "the gains would not be the measured ones")
+	inert(n.at("by_gain"), "quality_value", "price and latency are not weighed")
+	if s := n.at("rescue").str("off"); s != "off" {
+		inert(n, "rescue", "a stream that breaks ends in one error")
+	}
+	inert(n, "escalate", "the first answer is the answer")
+	inert(n, "cache", "nothing is recorded")
+	if n.at("keepalive").str("") == "early" {
+		inert(n, "keepalive", "comments begin once a stream is committed")
+	}
+	if n.at("content").str("off") != "off" {
+		inert(n, "content", "no content is recorded")
+	}
+}

@@ -187,7 +187,7 @@ def start_pool(children, ports, logs, real):
         if real:
             argv = [sys.executable, "-B", ROOT / "scripts" / "pool_server.py", "--port", ports[name], "--threads", 1, "--alias", "smollm2-135m"]
         else:
-            argv = [SLUICE, "mock", "--listen", f"127.0.0.1:{ports[name]}"]
+            argv = [SLUICE, "mock", "--listen", f"127.0.0.1:{ports[name]}", "--model", "smollm2-135m", "--name", "the simulated pool"]
         with open(log, "w") as out:
             started.append((name, children.start(name, argv, stdout=out, stderr=out), log))
     for name, child, log in started:
@@ -199,7 +199,8 @@ def start_pool(children, ports, logs, real):
 def start_external(children, ports, logs):
     log = logs / "external.log"
     with open(log, "w") as out:
-        child = children.start("external", [SLUICE, "mock", "--listen", f"127.0.0.1:{ports['external']}"], stdout=out, stderr=out)
+        argv = [SLUICE, "mock", "--listen", f"127.0.0.1:{ports['external']}", "--model", "simulated-large"]
+        child = children.start("external", argv, stdout=out, stderr=out)
     wait(f"http://127.0.0.1:{ports['external']}/v1/models", child, "the simulated provider", log)
 
 

@@ -21,6 +21,7 @@ const (
 type slot struct {
 	hash   uint64
 	groups [2]uint8
+	begins bool // a longer phrase begins with it
 }
 
 // Heuristic classifies by words, phrases and the look of the text. It needs no data and no training; it is what is left when a learned
@@ -34,45 +35,46 @@ func NewHeuristic() *Heuristic {
 	h := new(Heuristic)
 	for g := range lexicon {
 		for phrase := range strings.SplitSeq(lexicon[g].words, ",") {
-			if k := phraseHash(phrase); k != 0 {
-				h.insert(k, uint8(g))
-			}
+			h.add(phrase, uint8(g))
 		}
 	}
 	return h
 }
 
-func phraseHash(phrase string) uint64 {
-	var k uint64
-	for i := 0; ; {
+// add books a phrase for a group, and its beginnings so that a scan knows when to read on.
+func (h *Heuristic) add(phrase string, g uint8) {
+	k, _, i := nextToken(phrase, 0)
+	for k != 0 {
 		t, _, end := nextToken(phrase, i)
+		s := h.slot(k)
 		if t == 0 {
-			return k
+			s.join(g)
+			return
 		}
-		if k == 0 {
-			k = t
-		} else {
-			k = join(k, t)
-		}
-		i = end
+		s.begins = true
+		k, i = join(k, t), end
 	}
 }
 
-func (h *Heuristic) insert(k uint64, g uint8) {
+func (h *Heuristic) slot(k uint64) *slot {
 	for i := k % tableSize; ; i = (i + 1) % tableSize {
 		s := &h.table[i]
-		switch {
-		case s.hash == 0:
-			*s = slot{k, [2]uint8{g, noGroup}}
-			return
-		case s.hash == k && s.groups[0] == g:
-			return
-		case s.hash == k:
-			if s.groups[1] == noGroup && g != gCommon {
-				s.groups[1] = g
-			}
-			return
+		if s.hash == 0 {
+			*s = slot{hash: k, groups: [2]uint8{noGroup, noGroup}}
 		}
+		if s.hash == k {
+			return s
+		}
+	}
+}
+
+// join gives the slot one more group; the words that are merely common gain nothing by being so beside another.
+func (s *slot) join(g uint8) {
+	switch {
+	case s.groups[0] == noGroup:
+		s.groups[0] = g
+	case s.groups[0] != g && s.groups[1] == noGroup && g != gCommon:
+		s.groups[1] = g
 	}
 }
 

@@ -10,7 +10,8 @@ type scan struct {
 	said, meta [numGroups]float64 // evidence of sentences about the task, and of those about the router
 	sentence   [numGroups]float64
 	isMeta     bool
-	tail       [maxPhrase - 1]uint64 // the phrases of the last one, two, … tokens of the sentence; 0 = there are not so many
+	tail       [maxPhrase - 1]uint64 // the last one, two, … tokens of the sentence, where a phrase of the lexicon begins so; else 0
+	any        bool                  // the sentence has a token
 
 	words, known, numbers                 int
 	code, braces, formula, latex, log     int
@@ -58,18 +59,26 @@ func (s *scan) token(t string, k uint64, start, end, pos int) {
 	if s.total > endsAfter && pos > headBytes && pos < s.total-tailBytes {
 		place = inMiddle
 	}
-	known := s.book(k, place)
+	known, more := s.book(k, place)
 	for n := maxPhrase - 2; n >= 0; n-- {
 		if s.tail[n] == 0 {
 			continue
 		}
 		phrase := join(s.tail[n], k)
-		known = s.book(phrase, place) || known
+		hit, begins := s.book(phrase, place)
+		known = known || hit
 		if n+1 < len(s.tail) {
-			s.tail[n+1] = phrase
+			s.tail[n+1] = 0
+			if begins {
+				s.tail[n+1] = phrase
+			}
 		}
+		s.tail[n] = 0
 	}
-	s.tail[0] = k
+	s.tail[0], s.any = 0, true
+	if more {
+		s.tail[0] = k
+	}
 	if known {
 		s.known++
 	}
@@ -88,15 +97,17 @@ func camel(w string) bool {
 	return false
 }
 
-func (s *scan) book(k uint64, place float64) bool {
+// book counts what the lexicon says of a token or phrase. begins says that a longer phrase begins with it.
+func (s *scan) book(k uint64, place float64) (known, begins bool) {
 	e := s.table.find(k)
 	if e == nil {
-		return false
+		return false, false
 	}
 	for _, g := range e.groups {
 		if g == noGroup {
 			break
 		}
+		known = true
 		w := 1.0
 		if lexicon[g].task {
 			w = place
@@ -109,7 +120,7 @@ func (s *scan) book(k uint64, place float64) bool {
 		}
 		s.sentence[g] += w
 	}
-	return true
+	return known, e.begins
 }
 
 // surface reads what stands between tokens, from i up to end: marks of code, formulas, logs, options and the ends of sentences.
@@ -226,7 +237,7 @@ func (s *scan) option(t string, i int) {
 
 // endSentence books the sentence: a sentence about the router counts apart.
 func (s *scan) endSentence() {
-	if s.tail[0] == 0 {
+	if !s.any {
 		return
 	}
 	into := &s.said
@@ -239,7 +250,7 @@ func (s *scan) endSentence() {
 		}
 	}
 	clear(s.sentence[:])
-	s.isMeta, s.tail = false, [maxPhrase - 1]uint64{}
+	s.isMeta, s.any, s.tail = false, false, [maxPhrase - 1]uint64{}
 }
 
 // evidence closes the scan: the hits of every group, words and surface together.

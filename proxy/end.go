@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"math"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+)
+
+// End settles what the exchange still holds and emits its record. It is safe to call more than once; only the first call counts.
+func (x *Exchange) End() {
+	if x.ended {
+		return
+	}
+	x.ended = true
+	if !x.finished {
+		x.clientGone()
+	}
+	x.settleAttempt()
+	r := &x.rec
+	r.End = time.Now()
+	r.Warnings = x.warnings
+	x.sum()
+	x.g.inflight.Add(-1)
+	if x.g.emit != nil {
+		x.g.emit(r)
+	}
+}
+
+// settleAttempt ends an attempt that nobody ended: whatever happened, its slot and lease are given back.
+func (x *Exchange) settleAttempt() {
+	if a := x.attempt; a != nil && a.rec.End.IsZero() {
+		if a.lease != nil {
+			a.lease.Cancel()
+		}
+		x.endAttempt(a)
+	}
+}
+
+// endAttempt gives the slot back and settles the attempt's count. Exactly one kind of usage holds for it.
+func (x *Exchange) endAttempt(a *attempt) {
+	if !a.rec.End.IsZero() {
+		return
+	}
+	a.rec.End = time.Now()
+	if a.slot != nil {
+		a.slot.Release()
+	}
+	switch {
+	case a.seenUsage:
+		a.rec.Usage, a.rec.UsageKind = a.usage, llm.UsageReported
+	case x.billed(a):
+		a.rec.Usage = llm.Usage{Input: x.promptTokens(), Output: (a.outBytes + 3) / 4}
+		a.rec.UsageKind = llm.UsageEstimated
+	}
+	if a.plan.Model.Price != nil && a.rec.UsageKind != llm.UsageNone {
+		a.rec.MicroUSD = cost(a.plan.Model.Price, a.rec.Usage)
+	}
+}
+
+// billed reports whether a model may have worked on an attempt that reported nothing: it answered 2xx, or it was sent and never answered.
+func (x *Exchange) billed(a *attempt) bool {
+	if x.env == nil || x.env.Op == llm.OpOpaque && a.outBytes == 0 {
+		return false
+	}
+	if a.sent.IsZero() || a.rec.Cause == CauseRefused.String() || a.rec.Cause == CauseConnect.String() {
+		return false
+	}
+	return a.status == 0 || a.status >= 200 && a.status < 300
+}
+
+// cost is the price of a usage in millionths of a dollar: a price of 1 USD per million tokens is 1 micro-dollar a token.
+func cost(p *policies.Price, u llm.Usage) int64 {
+	cached := p.In
+	if p.HasCached {
+		cached = p.Cached
+	}
+	return int64(math.Round(float64(u.Input-u.Cached)*p.In + float64(u.Cached)*cached + float64(u.Output)*p.Out))
+}
+
+// sum fills the record's totals from its attempts.
+func (x *Exchange) sum() {
+	r := &x.rec
+	r.PriceKnown = true
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		r.MicroUSD += a.MicroUSD
+		if m := x.s.Policy.Models[a.Model]; a.UsageKind != llm.UsageNone && (m == nil || m.Price == nil && !a.Own) {
+			r.PriceKnown = false
+		}
+	}
+	n := len(r.Attempts)
+	if n == 0 {
+		return
+	}
+	last := &r.Attempts[n-1]
+	r.Usage, r.UsageKind = last.Usage, last.UsageKind
+	if r.Outcome == "ok" || r.Outcome == "interrupted" || last.Class == "" {
+		r.Model, r.Provider, r.Tier = last.Model, last.Provider, last.Tier
+		r.ResponseID, r.ResponseModel, r.Finish = last.ResponseID, last.ResponseModel, last.Finish
+	}
+}
+
+// remember lets the session keep the model that answered.
+func (x *Exchange) remember(a *attempt) {
+	if x.decision != nil && x.route != nil && x.env.Op.Generates() {
+		x.g.router.Remember(x.decision, a.plan.Model, time.Now())
+	}
+}

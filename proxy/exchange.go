@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/breaker"
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/providers"
+	"github.com/sluice-gateway/sluice/router"
+	"github.com/sluice-gateway/sluice/router/pool"
+	"github.com/sluice-gateway/sluice/telemetry"
+)
+
+// Exchange is one request of a client, from its head to its record. One goroutine drives it; Deadline alone may be read by others.
+type Exchange struct {
+	g    *Gateway
+	s    *Snapshot
+	head Head
+	ep   endpoint
+	mode BodyMode
+	rec  telemetry.Record
+
+	key      *policies.Key
+	route    *policies.Route
+	pass     *policies.Provider // the provider of a passthrough path
+	env      *llm.Envelope
+	body     []byte
+	form     *formModel
+	decision *router.Decision
+	plan     policies.Plan
+	warnings []string
+
+	planIndex int // of the attempt in flight
+	asked     int // upstream requests made
+	attempt   *attempt
+	failed    *llm.Error // the last failure
+	worst     verdicts
+	tried     []string                 // pool endpoints that failed in this exchange
+	waited    map[*policies.Model]bool // models whose throttle was waited out once
+
+	committed bool // the client has, or is about to have, its first byte
+	finished  bool // a terminal outcome is decided
+	ended     bool
+	deadline  atomic.Int64 // Unix nanoseconds; 0 = none
+	total     time.Time
+	events    []llm.Event
+	held      []byte
+}
+
+// attempt is the upstream request in flight.
+type attempt struct {
+	plan     policies.Attempt
+	rec      *telemetry.Attempt
+	provider *policies.Provider
+	lease    *breaker.Lease
+	slot     *pool.Lease
+	cred     providers.Credential
+
+	sent      time.Time
+	status    int
+	kind      answerKind
+	stream    bool // the upstream's answer is an event stream
+	fold      bool // a stream is asked for and folded into JSON
+	dec       llm.Decoder
+	enc       llm.Encoder
+	head      []Field // for the client
+	errBody   []byte
+	errHead   map[string][]string
+	seenUsage bool
+	usage     llm.Usage
+	outBytes  int // of text, reasoning and arguments
+	size      int64
+	first     bool // a real event was seen
+	tap       []byte
+}
+
+type answerKind uint8
+
+const (
+	answerEvents answerKind = iota // decoded: a stream, or a JSON body
+	answerOpaque                   // bytes that pass unread
+	answerError                    // a status that is not 2xx: its body is read to classify it
+)
+
+// verdicts counts the failures of a plan by what they mean for the final status.
+type verdicts struct {
+	all, throttled, refused int
+	soonest                 time.Duration // earliest known Retry-After
+}
+
+// ID returns the exchange's id, 128 random bits.
+func (x *Exchange) ID() [16]byte { return x.rec.ID }
+
+// BodyMode says how the plane hands over the request's body.
+func (x *Exchange) BodyMode() BodyMode { return x.mode }
+
+// BodyLimit returns the largest request body in bytes: of a JSON body, or of an upload.
+func (x *Exchange) BodyLimit() int64 {
+	if x.mode == BodyWhole {
+		return x.s.Policy.Server.BodyLimit
+	}
+	return x.s.Policy.Server.UploadLimit
+}
+
+// Deadline returns the limit in force, the zero time when there is none. It moves with the answer; a plane whose timer fires looks again
+// and calls Fail(CauseLimit) only when the deadline has passed. Safe to call from any goroutine.
+func (x *Exchange) Deadline() time.Time {
+	if n := x.deadline.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+func (x *Exchange) limit(t time.Time) {
+	if !x.total.IsZero() && (t.IsZero() || x.total.Before(t)) {
+		t = x.total
+	}
+	x.deadline.Store(t.UnixNano())
+}
+
+// Record returns the exchange's record; it is complete after End.
+func (x *Exchange) Record() *telemetry.Record { return &x.rec }
+
+// Reads reports whether the exchange must be able to read the answer; on passthrough paths it passes as it is.
+func (x *Exchange) Reads() bool { return x.reads() }
+
+// Streams reports whether the client gets the answer in pieces, each of which must be flushed.
+func (x *Exchange) Streams() bool {
+	a := x.attempt
+	return a != nil && (a.kind == answerOpaque || x.streams(a))
+}

@@ -1,0 +1,313 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+)
+
+var errTruncated = errors.New("the answer ended early")
+
+// Fail tells the exchange what went wrong outside its bytes. After Done the plane sends Interrupted and ends the body cleanly.
+func (x *Exchange) Fail(c Cause, err error) Verdict {
+	if x.finished && c != CausePanic {
+		return Verdict{Action: Stop}
+	}
+	switch c {
+	case CauseClientGone:
+		return x.clientGone()
+	case CausePanic:
+		return x.internal(err)
+	case CauseBody:
+		return x.clientBody(err)
+	}
+	e := x.cause(c, err)
+	name := c.String()
+	if c == CauseLimit {
+		name = x.limitName()
+	}
+	if x.committed {
+		x.held = x.interrupt(x.held[:0], e, name)
+		return Verdict{Action: Done}
+	}
+	return x.attemptFailed(e, name)
+}
+
+// cause classifies what a plane saw.
+func (x *Exchange) cause(c Cause, err error) *llm.Error {
+	switch c {
+	case CauseLimit, CauseConnect:
+		return &llm.Error{Source: llm.SourceUpstream, Class: llm.ClassTimeout, Status: 504, Type: "server_error", Code: "upstream_timeout", Message: "The model did not answer in time.", Err: err}
+	case CauseCut:
+		return garbled(errTruncated)
+	}
+	return &llm.Error{Source: llm.SourceUpstream, Class: llm.ClassTransient, Status: 502, Type: "server_error", Code: "upstream_failed", Message: "The connection to the model failed.", Err: err}
+}
+
+// limitName says which limit ran out.
+func (x *Exchange) limitName() string {
+	a := x.attempt
+	switch {
+	case !x.total.IsZero() && !time.Now().Before(x.total):
+		return "total"
+	case a == nil:
+		return "limit"
+	case a.first && (a.stream || a.kind == answerOpaque):
+		return "idle"
+	case !a.stream && !a.fold && !x.env.Stream:
+		return "answer"
+	case a.status == 0:
+		return "headers"
+	}
+	return "first_token"
+}
+
+// garbled is an answer that was cut or makes no sense.
+func garbled(err error) *llm.Error {
+	var e *llm.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &llm.Error{Source: llm.SourceUpstream, Class: llm.ClassStreamBroken, Status: 502, Type: "server_error", Code: "upstream_failed", Message: "The model's answer broke off or could not be read.", Err: err}
+}
+
+// empty is a 200 with nothing in it.
+func empty() *llm.Error {
+	return &llm.Error{Source: llm.SourceUpstream, Class: llm.ClassStreamBroken, Status: 502, Type: "server_error", Code: "upstream_failed", Message: "The model answered with nothing."}
+}
+
+// attemptFailed books the failure of the attempt in flight and finds what comes next.
+func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
+	a := x.attempt
+	a.rec.Class, a.rec.Cause = err.Class, cause
+	x.failed = err
+	x.held = x.held[:0]
+	act := policies.ActionFor(string(err.Class))
+	x.book(a, err, act, cause)
+	x.endAttempt(a)
+	if !time.Now().Before(x.total) {
+		return x.giveUp(x.cause(CauseLimit, nil))
+	}
+	if act.Final || !x.ruling().Retries(string(err.Class), retryCause(cause)) {
+		return x.giveUp(err)
+	}
+	if i, delay, ok := x.next(err, act); ok {
+		return Verdict{Action: Next, Attempt: i, Delay: delay}
+	}
+	return x.giveUp(err)
+}
+
+// retryCause is what a route's attempts.on calls a cause; "" leaves it to the class.
+func retryCause(cause string) string {
+	switch cause {
+	case "refused", "connect_timeout":
+		return "connect"
+	case "reset", "cut":
+		return "reset"
+	case "headers", "first_token", "idle", "answer", "total":
+		return "timeout"
+	case "event":
+		return "error_event"
+	}
+	return ""
+}
+
+// book tells breaker, pool and credential what the failure means for others.
+func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause string) {
+	x.worst.all++
+	if err.RetryAfter > 0 && (x.worst.soonest == 0 || err.RetryAfter < x.worst.soonest) {
+		x.worst.soonest = err.RetryAfter
+	}
+	switch {
+	case err.Class == llm.ClassThrottle || err.Class == llm.ClassQuotaHard:
+		x.worst.throttled++
+	case cause == CauseRefused.String() || cause == "not_sent":
+		x.worst.refused++
+	}
+	if a.lease != nil {
+		if act.Breaker {
+			a.lease.Done(false)
+		} else {
+			a.lease.Cancel()
+		}
+	}
+	if act.Cooldown {
+		x.g.creds.Park(a.provider, a.cred, time.Now().Add(cooldown(err)))
+	}
+	if a.slot != nil && (act.SameModel || act.MoveOn) {
+		x.tried = append(x.tried, a.slot.Host())
+		if cause == CauseRefused.String() {
+			x.g.pools.Pool(a.provider.Name).Fail(a.slot.Endpoint())
+		}
+	}
+}
+
+// cooldown is how long a credential rests after a throttle, a spent quota or a refusal.
+func cooldown(err *llm.Error) time.Duration {
+	switch {
+	case err.RetryAfter > 0:
+		return min(err.RetryAfter, 10*time.Minute)
+	case err.Class == llm.ClassThrottle:
+		return 5 * time.Second
+	}
+	return time.Minute
+}
+
+// waitable is the longest reset of a throttle that is waited out.
+const waitable = 5 * time.Second
+
+// next finds the plan's next entry after a failure: the same model once more where the class allows it, else the next model that can
+// be asked now.
+func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.Duration, ok bool) {
+	if x.asked >= x.plan.Total {
+		return 0, 0, false
+	}
+	at := x.planIndex
+	cur := x.plan.Attempts[at].Model
+	if same := at + 1; same < len(x.plan.Attempts) && x.plan.Attempts[same].Model == cur {
+		if err.Class == llm.ClassThrottle {
+			if err.RetryAfter > 0 && err.RetryAfter <= waitable && !x.waited[cur] {
+				if x.waited == nil {
+					x.waited = map[*policies.Model]bool{}
+				}
+				x.waited[cur] = true
+				return same, err.RetryAfter, true
+			}
+		} else if act.SameModel && x.stillUsable(cur) {
+			return same, x.backoff(err), true
+		}
+	}
+	if !act.MoveOn {
+		return 0, 0, false
+	}
+	for j := at + 1; j < len(x.plan.Attempts); j++ {
+		m := x.plan.Attempts[j].Model
+		if m == cur || act.Larger && m.Context != 0 && m.Context <= cur.Context {
+			continue
+		}
+		if usable, _, _ := x.g.usable(m); usable {
+			return j, 0, true
+		}
+	}
+	return 0, 0, false
+}
+
+func (x *Exchange) stillUsable(m *policies.Model) bool {
+	ok, _, _ := x.g.usable(m)
+	return ok
+}
+
+// backoff is full jitter over a window that doubles with each request made: a second endpoint of a pool needs none.
+func (x *Exchange) backoff(err *llm.Error) time.Duration {
+	if err.RetryAfter > 0 {
+		return min(err.RetryAfter, waitable)
+	}
+	if x.attempt.provider.Own && len(x.attempt.provider.Endpoints) > 1 {
+		return 0
+	}
+	window := min(100*time.Millisecond<<min(x.asked, 6), 2*time.Second)
+	return time.Duration(x.g.jitter() * float64(window))
+}
+
+// giveUp answers the client: the plan is used up, or the failure is the client's business.
+func (x *Exchange) giveUp(err *llm.Error) Verdict {
+	return Verdict{Action: Answer, Reply: x.refuse(x.verdictOn(err), false)}
+}
+
+// verdictOn turns the last failure into what the client is told, by the contract's table of statuses.
+func (x *Exchange) verdictOn(err *llm.Error) *llm.Error {
+	w := &x.worst
+	switch err.Class {
+	case llm.ClassClient, llm.ClassFiltered, llm.ClassContextOverflow:
+		return err
+	}
+	said := *err
+	switch {
+	case w.throttled == w.all && w.all > 0:
+		said.Status, said.Type, said.Code = 429, "rate_limit_error", "rate_limit_exceeded"
+		said.Message, said.RetryAfter = "Every model that may answer this request is limited by its provider now.", max(w.soonest, time.Second)
+	case w.refused == w.all && w.all > 0:
+		said.Status, said.Type, said.Code = 503, "server_error", "no_target_available"
+		said.Message, said.RetryAfter = x.unavailable(), max(w.soonest, 2*time.Second)
+	case err.Class == llm.ClassAuth:
+		said.Status, said.Type, said.Code = 502, "server_error", "upstream_auth_failed"
+		said.Message = "The provider refused the gateway's credential."
+	case err.Class == llm.ClassTimeout:
+		said.Status, said.Type, said.Code = 504, "server_error", "upstream_timeout"
+	default:
+		said.Status, said.Type, said.Code = 502, "server_error", "upstream_failed"
+		said.Message = "The model's provider failed to answer."
+	}
+	return &said
+}
+
+func (x *Exchange) unavailable() string {
+	msg := "No target that may answer this request is available now"
+	for i, name := range x.rec.Boundaries {
+		if i == 0 {
+			msg += " (bound by "
+		} else {
+			msg += ", "
+		}
+		msg += "\"" + name + "\""
+	}
+	if len(x.rec.Boundaries) > 0 {
+		msg += ")"
+	}
+	return msg + "."
+}
+
+// clientGone ends an exchange whose client left: nobody's failure.
+func (x *Exchange) clientGone() Verdict {
+	x.finished = true
+	x.rec.Outcome = "client_gone"
+	if a := x.attempt; a != nil && a.rec.End.IsZero() {
+		a.rec.Class, a.rec.Cause = llm.ClassCanceled, CauseClientGone.String()
+		if a.lease != nil {
+			a.lease.Cancel()
+		}
+		x.endAttempt(a)
+	}
+	return Verdict{Action: Stop}
+}
+
+// clientBody ends an exchange whose own body broke off or was refused while it was streamed up.
+func (x *Exchange) clientBody(err error) Verdict {
+	if a := x.attempt; a != nil && a.rec.End.IsZero() {
+		a.rec.Class, a.rec.Cause = llm.ClassClient, CauseBody.String()
+		if a.lease != nil {
+			a.lease.Cancel()
+		}
+		x.endAttempt(a)
+	}
+	if x.committed {
+		return x.clientGone()
+	}
+	if x.form != nil && !errors.Is(err, ErrTooLarge) {
+		return Verdict{Action: Answer, Reply: x.refuseForm(err)}
+	}
+	if errors.Is(err, ErrTooLarge) {
+		return Verdict{Action: Answer, Reply: x.refuse(tooLarge(x.BodyLimit()), true)}
+	}
+	return x.clientGone()
+}
+
+// internal answers a panic: the exchange ends, the process does not.
+func (x *Exchange) internal(err error) Verdict {
+	e := &llm.Error{Status: 500, Type: "server_error", Code: "internal_error", Message: "The gateway failed to handle this request.", Err: err}
+	if a := x.attempt; a != nil && a.rec.End.IsZero() {
+		a.rec.Cause = CausePanic.String()
+		if a.lease != nil {
+			a.lease.Cancel()
+		}
+		x.endAttempt(a)
+	}
+	if x.committed {
+		x.finished = true
+		x.rec.Outcome, x.rec.ErrorCode = "internal_error", e.Code
+		return Verdict{Action: Stop}
+	}
+	return Verdict{Action: Answer, Reply: x.refuse(e, true)}
+}

@@ -1,0 +1,174 @@
+package httpproxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/sluice-gateway/sluice/proxy"
+)
+
+// bufferSize is one read of an answer: large enough for an event, small enough for two thousand streams.
+const bufferSize = 16 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+func takeBuffer() *[]byte { return buffers.Get().(*[]byte) }
+
+func giveBuffer(b *[]byte) { buffers.Put(b) }
+
+// receive takes the request's body the way the exchange wants it; false = the client was answered or is gone.
+func (c *call) receive() bool {
+	switch c.x.BodyMode() {
+	case proxy.BodyWhole:
+		return c.readWhole()
+	case proxy.BodyForm:
+		c.stream()
+		c.up.spooling = true
+		if reply := c.x.Form(c.up); reply != nil {
+			c.reply(reply)
+			return false
+		}
+		c.up.spooling = false
+	case proxy.BodyStream:
+		c.stream()
+	}
+	return true
+}
+
+// stream prepares a body that goes up while it comes in.
+func (c *call) stream() {
+	_ = http.NewResponseController(c.w).EnableFullDuplex() // HTTP/1 only; HTTP/2 always is
+	c.up = &upload{src: c.r.Body, size: c.r.ContentLength, limit: c.x.BodyLimit(), check: c.x.FormRest}
+}
+
+func (c *call) readWhole() bool {
+	limit := c.x.BodyLimit()
+	size := min(max(c.r.ContentLength, 0), limit)
+	if c.r.ContentLength < 0 {
+		size = 4 << 10
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // ReadFrom needs the spare bytes to meet EOF without growing
+	_, err := b.ReadFrom(io.LimitReader(c.r.Body, limit+1))
+	if err != nil {
+		c.x.Fail(proxy.CauseClientGone, err)
+		return false
+	}
+	c.body = b.Bytes()
+	return true
+}
+
+// memorySpool is how much of a form is kept in memory before it goes to a file.
+const memorySpool = 1 << 20
+
+// upload is a request body that streams: what was read to find the model is kept and sent first, then the rest as it comes.
+type upload struct {
+	src      io.ReadCloser
+	size     int64 // Content-Length; -1 = unknown
+	limit    int64
+	check    func([]byte) error // looks at what is streamed and was not spooled
+	spooling bool
+
+	n    int64 // bytes read from src
+	mem  []byte
+	file *os.File
+
+	mu  sync.Mutex
+	err error // why the client's body failed
+}
+
+// Read reads from the client; while spooling it keeps what it read.
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.src.Read(p)
+	u.n += int64(n)
+	if u.n > u.limit {
+		return 0, u.fail(proxy.ErrTooLarge)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, u.fail(err)
+	}
+	if u.spooling {
+		if kerr := u.keep(p[:n]); kerr != nil {
+			return 0, u.fail(kerr)
+		}
+		return n, err
+	}
+	if cerr := u.check(p[:n]); cerr != nil {
+		return 0, u.fail(cerr)
+	}
+	return n, err
+}
+
+func (u *upload) keep(p []byte) error {
+	if u.file == nil && len(u.mem)+len(p) <= memorySpool {
+		u.mem = append(u.mem, p...)
+		return nil
+	}
+	if u.file == nil {
+		f, err := os.CreateTemp("", "sluice-upload-*")
+		if err != nil {
+			return err
+		}
+		_ = os.Remove(f.Name()) // the open file lives until it is closed, and no longer
+		u.file = f
+		if _, err := f.Write(u.mem); err != nil {
+			return err
+		}
+		u.mem = nil
+	}
+	_, err := u.file.Write(p)
+	return err
+}
+
+func (u *upload) fail(err error) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.err = err
+	}
+	return err
+}
+
+func (u *upload) failure() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err
+}
+
+// reader is the whole body: the spooled part with its splice, then the rest.
+func (u *upload) reader(s *proxy.Splice) io.ReadCloser {
+	if u.size == 0 {
+		return http.NoBody
+	}
+	var kept io.ReaderAt = bytes.NewReader(u.mem)
+	n := int64(len(u.mem))
+	if u.file != nil {
+		kept = u.file
+		n, _ = u.file.Seek(0, io.SeekCurrent)
+	}
+	parts := []io.Reader{io.NewSectionReader(kept, 0, n)}
+	if s != nil {
+		parts = []io.Reader{io.NewSectionReader(kept, 0, s.At), bytes.NewReader(s.Insert), io.NewSectionReader(kept, s.At+s.Del, n-s.At-s.Del)}
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(append(parts, u)...), u.src}
+}
+
+// length is the Content-Length that goes up: -1 = chunked.
+func (u *upload) length(s *proxy.Splice) int64 {
+	if u.size < 0 || s == nil {
+		return u.size
+	}
+	return u.size - s.Del + int64(len(s.Insert))
+}
+
+func (u *upload) close() {
+	if u.file != nil {
+		u.file.Close()
+	}
+}

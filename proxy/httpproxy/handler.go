@@ -1,0 +1,259 @@
+package httpproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/sluice-gateway/sluice/proxy"
+)
+
+// Handler serves the data listener.
+type Handler struct {
+	gateway    *proxy.Gateway
+	transports *transports
+	panicked   func(v any, stack []byte)
+}
+
+// New returns a handler that drives the gateway's exchanges. panicked is told of recovered panics; nil = nobody.
+func New(g *proxy.Gateway, panicked func(v any, stack []byte)) *Handler {
+	return &Handler{gateway: g, transports: newTransports(), panicked: panicked}
+}
+
+// Close closes idle upstream connections.
+func (h *Handler) Close() { h.transports.close() }
+
+// call is one request on its way through the plane.
+type call struct {
+	h    *Handler
+	x    *proxy.Exchange
+	w    http.ResponseWriter
+	r    *http.Request
+	body []byte // whole body; nil when it streams
+	up   *upload
+	sent bool // the head went to the client
+	out  []byte
+}
+
+// ServeHTTP carries one exchange.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x, reply := h.gateway.Begin(r.Context(), proxy.Head{Method: r.Method, URL: r.URL, Header: r.Header, Peer: r.RemoteAddr, ContentLength: r.ContentLength, Plane: "embedded"})
+	c := &call{h: h, x: x, w: w, r: r}
+	defer x.End()
+	defer c.recover()
+	if reply != nil {
+		c.reply(reply)
+		return
+	}
+	c.serve()
+}
+
+// recover turns a panic into the exchange's failure: one request ends, not the process.
+func (c *call) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	if c.h.panicked != nil {
+		c.h.panicked(v, debug.Stack())
+	}
+	verdict := c.x.Fail(proxy.CausePanic, fmt.Errorf("panic: %v", v))
+	if verdict.Action == proxy.Answer && !c.sent {
+		c.reply(verdict.Reply)
+		return
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func (c *call) serve() {
+	if !c.receive() {
+		return
+	}
+	if c.up != nil {
+		defer c.up.close()
+	}
+	plan, reply := c.x.Request(c.body)
+	if reply != nil {
+		c.reply(reply)
+		return
+	}
+	_ = plan // the attempts are asked for by index: the exchange knows its plan
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	out := takeBuffer()
+	defer giveBuffer(out)
+	c.out = (*out)[:0]
+	v := proxy.Verdict{Action: proxy.Next}
+	for {
+		switch v.Action {
+		case proxy.Next:
+			if !c.wait(v.Delay) {
+				v = c.x.Fail(proxy.CauseClientGone, c.r.Context().Err())
+				continue
+			}
+			v = c.try(v.Attempt, *buf)
+		case proxy.Answer:
+			c.reply(v.Reply)
+			return
+		case proxy.Stop:
+			if c.sent {
+				panic(http.ErrAbortHandler) // the client must not take a broken body for a whole one
+			}
+			return
+		default:
+			return
+		}
+	}
+}
+
+// wait sleeps through a back-off; false = the client left.
+func (c *call) wait(d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.r.Context().Done():
+		return false
+	}
+}
+
+// try makes one attempt and carries its answer as far as its verdicts go.
+func (c *call) try(i int, buf []byte) proxy.Verdict {
+	up, v := c.x.Attempt(i)
+	if v.Action != proxy.More {
+		return v
+	}
+	ctx, cancel := context.WithCancel(context.WithValue(c.r.Context(), connectKey{}, up.Connect))
+	defer cancel()
+	watch := newWatch(c.x, cancel)
+	defer watch.stop()
+	resp, err := c.h.transports.of(up.Provider).RoundTrip(c.request(ctx, &up))
+	if err != nil {
+		return c.fail(watch, err, true)
+	}
+	defer resp.Body.Close()
+	v = c.x.Response(resp.StatusCode, resp.Header)
+	watch.look()
+	body, err := decoded(resp, c.x.Reads())
+	if err != nil {
+		return c.fail(watch, err, false)
+	}
+	if v.Action == proxy.More {
+		if err := c.head(); err != nil {
+			return c.x.Fail(proxy.CauseClientGone, err)
+		}
+	}
+	return c.carry(body, buf, watch)
+}
+
+// carry copies the answer, chunk by chunk, through the exchange.
+func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
+	for {
+		n, err := body.Read(buf)
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			if n > 0 {
+				if v, stop := c.pass(buf[:n], false, watch); stop {
+					return v
+				}
+			}
+			return c.fail(watch, err, false)
+		}
+		if v, stop := c.pass(buf[:n], end, watch); stop {
+			if v.Action == proxy.Done && !end {
+				watch.drain(body, buf)
+			}
+			return v
+		}
+	}
+}
+
+// pass hands a chunk to the exchange and what comes of it to the client; true = the verdict ends the attempt.
+func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) {
+	var v proxy.Verdict
+	c.out, v = c.x.Write(c.out[:0], chunk, end)
+	watch.look()
+	switch v.Action {
+	case proxy.Hold:
+		return v, false
+	case proxy.More, proxy.Done:
+		if err := c.send(c.out); err != nil {
+			if v.Action == proxy.Done {
+				return v, true
+			}
+			return c.x.Fail(proxy.CauseClientGone, err), true
+		}
+		return v, v.Action == proxy.Done
+	}
+	return v, true
+}
+
+// fail names what the plane saw and asks what follows from it.
+func (c *call) fail(watch *watch, err error, dialing bool) proxy.Verdict {
+	v := c.x.Fail(c.causeOf(watch, err, dialing), err)
+	if v.Action == proxy.Done {
+		_ = c.send(c.x.Interrupted())
+	}
+	return v
+}
+
+// send writes to the client, the head first, and flushes: an event must not wait for the next one.
+func (c *call) send(p []byte) error {
+	if err := c.head(); err != nil {
+		return err
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	if _, err := c.w.Write(p); err != nil {
+		return err
+	}
+	if c.x.Streams() {
+		return http.NewResponseController(c.w).Flush()
+	}
+	return nil
+}
+
+func (c *call) head() error {
+	if c.sent {
+		return nil
+	}
+	c.sent = true
+	status, fields := c.x.ResponseHead()
+	setHeader(c.w.Header(), fields)
+	c.w.WriteHeader(status)
+	if c.x.Streams() {
+		return http.NewResponseController(c.w).Flush()
+	}
+	return nil
+}
+
+func (c *call) reply(r *proxy.Reply) {
+	c.sent = true
+	h := c.w.Header()
+	setHeader(h, r.Header)
+	if r.Close {
+		h.Set("Connection", "close")
+	}
+	c.w.WriteHeader(r.Status)
+	if c.r.Method != http.MethodHead {
+		_, _ = c.w.Write(r.Body)
+	}
+}
+
+func setHeader(h http.Header, fields []proxy.Field) {
+	for _, f := range fields {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+}

@@ -1,0 +1,223 @@
+package httpproxy
+
+import (
+	"bytes"
+	"compress/flate"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/proxy"
+)
+
+type connectKey struct{}
+
+// transports holds one connection pool for each way of reaching upstreams, keyed by what makes the way, not by policy: a reload keeps the connections.
+type transports struct {
+	mu  sync.RWMutex
+	all map[wayKey]*http.Transport
+	per sync.Map // *policies.Provider -> *http.Transport
+}
+
+type wayKey struct {
+	own       bool
+	ca, proxy string
+}
+
+func newTransports() *transports { return &transports{all: map[wayKey]*http.Transport{}} }
+
+func (t *transports) of(p *policies.Provider) http.RoundTripper {
+	if rt, ok := t.per.Load(p); ok {
+		return rt.(*http.Transport)
+	}
+	k := wayKey{own: p.Own, ca: p.CA}
+	if p.Proxy != nil {
+		k.proxy = p.Proxy.String()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rt, ok := t.all[k]
+	if !ok {
+		rt = newTransport(p)
+		t.all[k] = rt
+	}
+	t.per.Store(p, rt)
+	return rt
+}
+
+// Forget drops the memory of providers that no policy holds any more; their connections idle out.
+func (t *transports) forget() { t.per.Clear() }
+
+func (t *transports) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, rt := range t.all {
+		rt.CloseIdleConnections()
+	}
+}
+
+// ownIdle is below the 5 s after which llama.cpp and the usual Python servers close an idle connection: a request must not meet that close.
+const ownIdle = 4 * time.Second
+
+func newTransport(p *policies.Provider) *http.Transport {
+	rt := &http.Transport{
+		DialContext:           dial,
+		ForceAttemptHTTP2:     true,
+		DisableCompression:    true,
+		MaxIdleConns:          1024,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ReadBufferSize:        16 << 10,
+		WriteBufferSize:       16 << 10,
+	}
+	if p.Own {
+		rt.IdleConnTimeout = ownIdle
+	}
+	if p.Proxy != nil {
+		rt.Proxy = http.ProxyURL(p.Proxy)
+	}
+	if p.CA != "" {
+		rt.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+		if pem, err := os.ReadFile(p.CA); err == nil { // the policy proved it readable; an empty pool fails closed
+			rt.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem)
+		}
+	}
+	return rt
+}
+
+// dial connects within the route's limit. TCP_NODELAY is Go's default on both sides and is left so: a stream's small writes must not wait.
+func dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: 30 * time.Second}
+	if limit, ok := ctx.Value(connectKey{}).(time.Duration); ok {
+		d.Timeout = limit
+	}
+	return d.DialContext(ctx, network, addr)
+}
+
+// request makes the upstream request.
+func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
+	h := make(http.Header, len(up.Header))
+	for _, f := range up.Header {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // none, instead of Go's own
+	}
+	r := &http.Request{Method: up.Method, URL: up.URL, Host: up.URL.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	body := up.Body
+	if body == nil {
+		body = c.body
+	}
+	switch {
+	case c.up != nil:
+		r.Body, r.ContentLength = c.up.reader(up.Splice), c.up.length(up.Splice)
+	case len(body) > 0:
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	return r.WithContext(ctx)
+}
+
+// causeOf names an error of the upstream's connection.
+func (c *call) causeOf(w *watch, err error, dialing bool) proxy.Cause {
+	switch {
+	case c.r.Context().Err() != nil:
+		return proxy.CauseClientGone
+	case w.hasExpired():
+		return proxy.CauseLimit
+	case c.up != nil && c.up.failure() != nil:
+		return proxy.CauseBody
+	case !dialing:
+		return proxy.CauseCut
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		if op.Timeout() {
+			return proxy.CauseConnect
+		}
+		return proxy.CauseRefused
+	}
+	var cert *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var record tls.RecordHeaderError
+	if errors.As(err, &cert) || errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &record) || op != nil && strings.HasPrefix(op.Op, "proxyconnect") {
+		return proxy.CauseRefused
+	}
+	return proxy.CauseReset
+}
+
+// Caps of an upstream's compressed answer: one that was not asked for.
+const (
+	maxInflated = 256 << 20
+	maxRatio    = 100
+)
+
+var errBomb = errors.New("compressed answer grows beyond its caps")
+
+// decoded undoes a compression that was not asked for, with caps; answers that pass unread keep theirs.
+func decoded(resp *http.Response, reads bool) (io.Reader, error) {
+	enc := resp.Header.Get("Content-Encoding")
+	if !reads || enc == "" || strings.EqualFold(enc, "identity") {
+		return resp.Body, nil
+	}
+	resp.Header.Del("Content-Encoding")
+	in := &counted{r: resp.Body}
+	var r io.Reader
+	var err error
+	switch strings.ToLower(enc) {
+	case "gzip":
+		r, err = gzip.NewReader(in)
+	case "deflate":
+		r = flate.NewReader(in)
+	case "zstd":
+		r, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	default:
+		err = fmt.Errorf("content encoding %q was not asked for", enc)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &inflated{r: r, in: in}, nil
+}
+
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+type inflated struct {
+	r  io.Reader
+	in *counted
+	n  int64
+}
+
+func (d *inflated) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	d.n += int64(n)
+	if d.n > maxInflated || d.n > 1<<20 && d.n > maxRatio*d.in.n {
+		return 0, errBomb
+	}
+	return n, err
+}

@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/providers"
+	"github.com/sluice-gateway/sluice/providers/openai"
+	"github.com/sluice-gateway/sluice/router"
+)
+
+// Request takes the whole body (nil when the body is streamed) and decides: a plan, whose attempts the plane asks for from index 0, or a
+// reply. The exchange keeps body until End.
+func (x *Exchange) Request(body []byte) (*policies.Plan, *Reply) {
+	if err := x.decide(body); err != nil {
+		return nil, x.refuse(err, x.mode != BodyWhole)
+	}
+	x.total = x.rec.Start.Add(x.timeouts().Total)
+	x.limit(time.Time{})
+	return &x.plan, nil
+}
+
+func (x *Exchange) decide(body []byte) *llm.Error {
+	x.body = body
+	x.rec.BytesIn = int64(len(body))
+	if x.mode == BodyWhole && int64(len(body)) > x.BodyLimit() {
+		return tooLarge(x.BodyLimit())
+	}
+	if x.pass != nil {
+		return x.decidePass()
+	}
+	if err := x.scan(body); err != nil {
+		return err
+	}
+	x.rec.Stream, x.rec.MaxTokens, x.rec.Choices = x.env.Stream, x.env.MaxTokens, x.env.N
+	if x.env.HasTemp {
+		x.rec.Temperature = &x.env.Temperature
+	}
+	route, ok := x.s.Policy.Route(x.env.Model, x.key)
+	if !ok {
+		return x.unknownModel(x.env.Model)
+	}
+	x.route, x.rec.Route = route, route.Name
+	if limit := route.MaxTokens.Cap; limit > 0 && x.env.MaxTokens > limit {
+		x.warnings = append(x.warnings, fmt.Sprintf("max_tokens lowered to %d", limit))
+	}
+	d, err := x.g.router.Decide(x.s.Policy, x.input())
+	x.decided(d)
+	if err == nil && x.mode != BodyWhole {
+		x.plan.Attempts = x.plan.Attempts[:1] // a streamed body can be sent once only
+	}
+	return err
+}
+
+// scan admits the body and reads the envelope. A form's envelope holds nothing but the model.
+func (x *Exchange) scan(body []byte) *llm.Error {
+	if x.mode == BodyForm {
+		x.env = &llm.Envelope{Op: llm.OpOpaque, Model: x.form.model, N: 1}
+		return nil
+	}
+	env, err := openai.Codec{}.Scan(x.ep.op, body)
+	if err != nil {
+		var e *llm.Error
+		if errors.As(err, &e) {
+			return e
+		}
+		return &llm.Error{Source: llm.SourceClient, Status: 400, Type: "invalid_request_error", Message: "The request could not be read.", Err: err}
+	}
+	x.env = env
+	return nil
+}
+
+func (x *Exchange) input() *router.Input {
+	return &router.Input{
+		Envelope: x.env,
+		Path:     x.head.URL.Path,
+		Method:   x.head.Method,
+		Header:   x.header,
+		Bytes:    len(x.body),
+		Key:      x.key,
+		Route:    x.route,
+		Usable:   x.g.usable,
+		Pool:     x.g.poolFacts,
+		Now:      x.rec.Start,
+	}
+}
+
+// header is req.headers: values joined by ", ", and the empty string when absent.
+func (x *Exchange) header(lower string) string {
+	for name, values := range x.head.Header {
+		if strings.EqualFold(name, lower) {
+			if len(values) == 1 {
+				return values[0]
+			}
+			return strings.Join(values, ", ")
+		}
+	}
+	if lower == "host" {
+		return x.head.URL.Host
+	}
+	return ""
+}
+
+func (x *Exchange) decided(d *router.Decision) {
+	x.decision, x.plan = d, d.Plan
+	r := &x.rec
+	r.Rule, r.Class, r.Gain, r.Novelty, r.Tier, r.Reason, r.Session = d.Rule, d.Class, d.Gain, d.Novelty, d.Tier, d.Reason, d.Session
+	r.Boundaries = d.Bounds.Names
+	if len(d.Plan.Attempts) > 0 {
+		r.RequestModel = d.Plan.Attempts[0].Model.Key
+	}
+}
+
+// decidePass binds a passthrough path to its provider: boundaries hold there as everywhere.
+func (x *Exchange) decidePass() *llm.Error {
+	x.env = &llm.Envelope{Op: llm.OpOpaque, N: 1}
+	x.rec.Route = "passthrough"
+	in := x.input()
+	in.Route = passthroughRoute
+	d, err := x.g.router.DecidePassthrough(x.s.Policy, x.pass, in, x.g.reachable)
+	x.decided(d)
+	if err != nil {
+		return err
+	}
+	x.plan = policies.Plan{Attempts: []policies.Attempt{{Model: &policies.Model{Provider: x.pass}, By: "rule"}}, Total: 1}
+	return nil
+}
+
+// passthroughRoute stands for the route of paths that name no model: no rule of its own, the default limits.
+var passthroughRoute = &policies.Route{Name: "passthrough", Timeouts: policies.DefaultTimeouts(), Attempts: policies.AttemptLimits{PerModel: 1, Total: 1}}
+
+// ruling is the route in force, or what stands for one.
+func (x *Exchange) ruling() *policies.Route {
+	if x.route != nil {
+		return x.route
+	}
+	return passthroughRoute
+}
+
+func (x *Exchange) timeouts() policies.Timeouts { return x.ruling().Timeouts }
+
+// edits are the named changes of a body that goes to a model of the same dialect.
+func (x *Exchange) edits(a *attempt) openai.Edits {
+	ed := openai.Edits{Model: a.plan.Model.Name}
+	if !x.env.Op.Generates() {
+		return ed
+	}
+	ed.MaxTokensDefault, ed.MaxTokensCap = x.route.MaxTokens.Default, x.route.MaxTokens.Cap
+	if a.fold {
+		stream := true
+		ed.Stream = &stream
+	}
+	ed.AskUsage = a.fold || x.env.Stream
+	return ed
+}
+
+// folds reports whether the attempt asks for a stream and folds it: an engine that runs on after a hang-up is freed only by a dropped stream.
+func (x *Exchange) folds(m *policies.Model) bool {
+	return x.env.Op.Generates() && !x.env.Stream && x.env.Unfoldable == "" && providers.EngineOf(m.Provider).RunsOnAfterHangup
+}

@@ -1,10 +1,15 @@
 package telemetry
 
 import (
+	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/sluice-gateway/sluice/llm"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var t0 = time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
 

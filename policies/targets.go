@@ -380,3 +380,6 @@ var defaultTimeouts = Timeouts{
 	Connect: 2 * time.Second, Headers: 30 * time.Second, FirstToken: 30 * time.Second, Idle: 30 * time.Second,
 	Answer: 5 * time.Minute, Total: 10 * time.Minute,
 }
+
+// DefaultTimeouts returns the contract's limits, for paths that belong to no route.
+func DefaultTimeouts() Timeouts { return defaultTimeouts }

@@ -46,15 +46,15 @@ func (e *endpoint) become(s State, reason string) {
 	e.reason = reason
 }
 
-// stateOf is the endpoint's state. A passive failure is forgotten after a while when nobody probes: else nothing would ever end it.
+// stateOf is the endpoint's state. Bad news is forgotten after a while when nobody probes: else nothing would ever end it.
 func (p *Pool) stateOf(e *endpoint) State {
-	if e.state == Down && p.watchers == 0 && time.Since(e.since) >= unwatched {
+	if !e.state.usable() && p.watchers == 0 && time.Since(e.since) >= unwatched {
 		return Unknown
 	}
 	return e.state
 }
 
-// Fail says that a connection to the endpoint was refused: it is down until the next good probe.
+// Fail says that no connection to the endpoint could be made: it is down until the next good probe.
 func (p *Pool) Fail(u *url.URL) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +64,7 @@ func (p *Pool) Fail(u *url.URL) {
 	}
 	e.failures++
 	e.since = time.Now()
-	e.become(Down, "connection refused")
+	e.become(Down, "no connection")
 	select {
 	case e.wake <- struct{}{}:
 	default:
@@ -96,7 +96,6 @@ func (p *Pool) Watch(ctx context.Context, probe func(ctx context.Context, u *url
 		for e := range list {
 			if watched[e] == nil {
 				own, stop := context.WithCancel(ctx)
-				defer stop()
 				watched[e] = stop
 				wg.Go(func() { p.watch(own, e, probe, every) })
 			}

@@ -21,7 +21,7 @@ var (
 // maxTokens bounds what one request may claim, so that sums cannot overflow.
 const maxTokens = 1 << 30
 
-// unwatched is how long a passive failure keeps an endpoint down when nobody probes it.
+// unwatched is how long an endpoint stays down when nobody probes it.
 const unwatched = 2 * time.Second
 
 // Pool is the endpoints of one own provider with what is in flight on each. It outlives policies and is safe for concurrent use.

@@ -1,0 +1,39 @@
+// Package wire names the headers, metadata and clusters by which Envoy's configuration and the external processor speak to each other.
+//
+// Its invariant: a name is written once. What xds configures and what extproc sends are the same constants, so neither can drift.
+package wire
+
+// Headers that Envoy and the executor exchange. Clients' headers with these prefixes are removed before anything reads them.
+const (
+	HeaderID       = "x-sluice-id"         // exchange id, 32 hex digits: the join key of logs and the executor's claim
+	HeaderPrepared = "x-sluice-prepared"   // "1" once the first attempt was written into the request
+	HeaderRetries  = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
+	PrefixSluice   = "x-sluice-"
+	PrefixEnvoy    = "x-envoy-"
+)
+
+// Namespaces and keys of dynamic metadata.
+const (
+	MetadataChain    = "sluice.chain" // priority_groups: the clusters to try, in order
+	MetadataLog      = "sluice.log"   // KeyID
+	MetadataUsage    = "sluice.usage" // input, output, cached
+	MetadataLB       = "envoy.lb"     // KeyEndpoint: the pool's endpoint
+	KeyID            = "id"
+	KeyEndpoint      = "x-sluice-endpoint"
+	KeyServed        = "x-sluice-served"
+	KeyInput         = "input"
+	KeyOutput        = "output"
+	KeyCached        = "cached"
+	KeyGroups        = "priority_groups"
+	DetailsPrefix    = "sluice_" // of every local reply that is ours
+	StageInitialMeta = "x-sluice-stage"
+)
+
+// Names of clusters and filters that are not a provider's.
+const (
+	ClusterExecutor = "sluice_executor" // claims by id
+	ClusterEdge     = "sluice_edge"     // ignores ids
+	ClusterControl  = "sluice_control"  // xDS, ext_proc and access logs on one socket
+	ClusterOTLP     = "sluice_otlp"
+	FilterProcessor = "sluice.processor"
+)

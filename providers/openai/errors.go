@@ -130,7 +130,7 @@ var overloads = []string{
 }
 
 // missing are words that say that the server does not have the model, which is the policy's mistake or an engine's and not the client's.
-var missing = []string{"model_not_found", "model_not_available", "deploymentnotfound", "model_not_active", "notfounderror", "not_found_error"}
+var missing = []string{"model_not_found", "model_not_available", "deploymentnotfound", "model_not_active"}
 
 // Classify says what an answer of the status (200 for an error inside an answer) and body means. It knows what is common to the servers
 // of this dialect; what is peculiar to one provider, package providers knows.
@@ -144,7 +144,7 @@ func (b ErrorBody) Classify(status int) llm.Class {
 		return llm.ClassQuotaHard
 	case among(filters, code, kind):
 		return llm.ClassFiltered
-	case among(missing[:4], code), status == http.StatusNotFound && (among(missing, kind) || strings.Contains(text, "model")):
+	case among(missing, code), status == http.StatusNotFound && strings.Contains(text, "model"):
 		return llm.ClassCapacity
 	}
 	switch status {
@@ -217,7 +217,7 @@ func (b ErrorBody) Error(status int, class llm.Class) *llm.Error {
 	switch class {
 	case llm.ClassClient, llm.ClassContextOverflow, llm.ClassFiltered:
 		e.Source = llm.SourceClient
-		e.Type, e.Code, e.Param, e.Message = strings.Clone(clip(b.Type, 128)), strings.Clone(clip(b.Code, 128)), strings.Clone(clip(b.Param, 256)), strings.Clone(detail)
+		e.Type, e.Code, e.Param, e.Message = strings.Clone(Redact(clip(b.Type, 128))), strings.Clone(Redact(clip(b.Code, 128))), strings.Clone(Redact(clip(b.Param, 256))), strings.Clone(detail)
 		if e.Type == "" {
 			e.Type = "invalid_request_error"
 		}

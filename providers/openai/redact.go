@@ -28,6 +28,9 @@ func Redact(s string) string {
 		for j < len(s) && wordByte(s[j]) {
 			j++
 		}
+		for j > i+1 && s[j-1] == '.' { // the end of a sentence
+			j--
+		}
 		word := s[i:j]
 		if secret(word) || lead && strange(word) {
 			out.WriteString(s[from:i])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -42,10 +43,15 @@ func LoadBytes(name string, src []byte, o Options) (*Policy, Problems) {
 	}
 	p, more := Compile(f, o)
 	if len(ps)+len(more) > 0 {
-		return nil, append(ps, more...).sorted()
+		ps = append(ps, more...).sorted()
+		f.resource(ps)
+		return nil, ps
 	}
 	return p, nil
 }
+
+// envForm is a name of an environment variable; what is none may be a credential in the wrong place.
+var envForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // compiler turns a tree into a policy and collects what is wrong with it. Nodes that Parse reported are absent to it.
 type compiler struct {
@@ -95,7 +101,9 @@ func Compile(f *File, o Options) (*Policy, Problems) {
 	c.telemetry(root.at("telemetry"))
 	c.tests(root.at("tests"))
 	c.later(root)
-	slices.SortStableFunc(c.p.Notices, func(a, b Problem) int { return a.Line - b.Line })
+	c.p.Notices = Problems(c.p.Notices).sorted()
+	f.resource(c.p.Notices)
+	f.resource(c.problems)
 	if len(c.problems) > 0 {
 		return nil, c.problems.sorted()
 	}
@@ -168,10 +176,18 @@ func (c *compiler) secret(n *node) Secret {
 	if s.env == "" {
 		s.file = c.file(n.at("file").str(""))
 	}
-	if c.o.Offline {
+	if c.o.Offline && s.env == "" {
 		return Secret{src: s}
 	}
 	if s.env != "" {
+		if !envForm.MatchString(s.env) {
+			c.hide(n.at("env"))
+			c.problem(n.at("env"), "this is not the name of an environment variable")
+			return Secret{src: s}
+		}
+		if c.o.Offline {
+			return Secret{src: s}
+		}
 		v, ok := c.o.Env(s.env)
 		switch v = strings.TrimSpace(v); {
 		case !ok:
@@ -218,8 +234,9 @@ func reference[V any](c *compiler, n *node, what string, table map[string]V) (V,
 // reported reports whether a thing of that name is in the file but was wrong, so that what refers to it is no problem of its own.
 func (c *compiler) reported(what, name string) bool {
 	section := what + "s"
-	if section != "tiers" && !c.f.root.has(section) {
-		return true
+	if !c.f.root.has(section) {
+		// A required section is missed already; tiers may hide behind a key that is not known.
+		return section != "tiers" || slices.ContainsFunc(c.f.root.entries, func(e entry) bool { return e.value.bad })
 	}
 	for _, e := range c.f.root.entries {
 		if e.name != section {

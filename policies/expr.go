@@ -210,6 +210,14 @@ func issues(iss *cel.Issues) []exprProblem {
 			p.message = fmt.Sprintf("no field %q here", name) + meant(name, allFields())
 		case strings.HasPrefix(p.message, "Syntax error: "):
 			p.message = "syntax error: " + strings.TrimPrefix(p.message, "Syntax error: ")
+			p.message, _, _ = strings.Cut(p.message, " expecting {")
+		case strings.HasPrefix(p.message, "found no matching overload for '"):
+			_, types, _ := strings.Cut(p.message, "applied to ")
+			p.message = fmt.Sprintf("%q does not apply to %s", strings.Trim(between(p.message, "'", "'"), "_"), strings.Trim(types, "'"))
+		case p.message == "invalid matches argument":
+			p.message = "the regular expression is not valid"
+		case p.message == "comprehension exceeds nesting limit":
+			p.message = "exists, all, map and filter may not be nested deeper"
 		}
 		p.message = strings.ReplaceAll(p.message, "sluice.", "")
 		out = append(out, p)

@@ -12,6 +12,8 @@ var (
 	escalators = []string{"refusal", "truncated", "invalid_json", "empty", "loop", "language", "unsure"}
 )
 
+const onlyForm = "must be own or a list of providers"
+
 // language is the whole policy language as a table: what a file may hold, section by section.
 func language() *shape {
 	return record(
@@ -25,7 +27,7 @@ func language() *shape {
 		opt("boundaries", listOf(record(
 			req("name", of(nameShape), "name that refusals and explanations show"),
 			opt("when", of(exprShape), "a condition; absent = always"),
-			req("only", either(choice("own"), listOf(of(nameShape))).saying("must be own or a list of providers"), "the providers that may see the request: own, or a list"),
+			req("only", either(choice("own").saying(onlyForm), listOf(of(nameShape))).saying(onlyForm), "the providers that may see the request: own, or a list"),
 		)), "hard limits: all that hold apply together, before any rule, to every route, path and model name"),
 		req("routes", dict(routeShape()), "what a client may write in \"model\""),
 		opt("passthrough", dict(of(nameShape)), "paths without a model, each with the provider that gets them"),

@@ -103,6 +103,9 @@ func (ps Problems) sorted() Problems {
 
 // meant returns ` (did you mean "x"?)` for the known name nearest to what was written, or "".
 func meant(written string, known []string) string {
+	if utf8.RuneCountInString(written) < 2 {
+		return ""
+	}
 	best, at := "", 1+max(1, utf8.RuneCountInString(written)/3)
 	sorted := slices.Clone(known)
 	slices.Sort(sorted)

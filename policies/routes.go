@@ -112,7 +112,7 @@ func (c *compiler) timeouts(r *Route, n *node) {
 	} {
 		*d = n.at(name).duration(*d)
 		if t := n.at(name); t != nil && name != "total" && *d > n.at("total").duration(defaultTimeouts.Total) {
-			c.problem(t, "%s is longer than the total of %s", t.text, n.at("total").duration(defaultTimeouts.Total))
+			c.notice(t, "%s is longer than the total of %s, which comes first", t.text, n.at("total").duration(defaultTimeouts.Total))
 		}
 	}
 	r.Timeouts.Answer = min(r.Timeouts.Answer, r.Timeouts.Total)

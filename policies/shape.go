@@ -235,6 +235,9 @@ func (s *shape) scalar(text string) string {
 		return "" // compiled with its own positions
 	case choiceShape:
 		if !slices.Contains(s.choices, text) {
+			if s.say != "" {
+				return fmt.Sprintf("%s, not %q", s.say, text)
+			}
 			return fmt.Sprintf("must be %s, not %q%s", oneOf(s.choices), text, meant(text, s.choices))
 		}
 		return ""

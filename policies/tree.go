@@ -110,6 +110,15 @@ func (f *File) problem(at Position, path, format string, args ...any) Problem {
 	return Problem{File: f.Name, Line: at.Line, Column: at.Column, Path: path, Message: fmt.Sprintf(format, args...), Source: src}
 }
 
+// resource gives problems their source lines anew: a secret may have been masked after a problem took its line.
+func (f *File) resource(ps []Problem) {
+	for i := range ps {
+		if ps[i].Line <= len(f.lines) {
+			ps[i].Source = f.lines[ps[i].Line-1]
+		}
+	}
+}
+
 // Parse reads a policy file into a tree and checks it against the language: syntax, unknown and duplicate keys, kinds and units of values.
 // With problems the file is nil when nothing can be made of it, and otherwise holds what was good, so that Compile can go on looking.
 func Parse(name string, src []byte) (*File, Problems) {
@@ -137,9 +146,7 @@ func Parse(name string, src []byte) (*File, Problems) {
 	c := &checker{file: f}
 	c.check(language(), f.root)
 	ps = append(t.problems, c.problems...)
-	for i := range ps { // a secret may have been masked after a problem took its line
-		ps[i].Source = f.problem(Position{ps[i].Line, 1}, "", "").Source
-	}
+	f.resource(ps)
 	return f, ps.sorted()
 }
 
@@ -165,7 +172,7 @@ func (f *File) syntax(src []byte) (doc ast.Node, ps Problems) {
 			doc, ps = nil, Problems{f.problem(Position{1, 1}, "", "the file is not valid YAML")}
 		}
 	}()
-	tokens := lexer.Tokenize(string(src))
+	tokens := joinPlain(lexer.Tokenize(string(src)))
 	if ps := f.forbidden(tokens); len(ps) > 0 {
 		return nil, ps
 	}
@@ -186,7 +193,7 @@ func (f *File) syntax(src []byte) (doc ast.Node, ps Problems) {
 			continue
 		}
 		if doc != nil {
-			return nil, Problems{f.problem(position(d.Body), "", "a policy file holds one document, this is a second one")}
+			return nil, Problems{f.problem(Position{position(d.Body).Line, 1}, "", "a policy file holds one document, this is a second one")}
 		}
 		doc = d.Body
 	}
@@ -238,6 +245,57 @@ func (f *File) forbidden(tokens token.Tokens) Problems {
 		prev = tk
 	}
 	return ps
+}
+
+// joinPlain mends what the scanner cuts: in a list inside of a flow map it takes every colon for a key's, so that {endpoints: [http://host:80]}
+// would hold a map. A colon between two characters of a plain scalar is a part of it.
+func joinPlain(tokens token.Tokens) token.Tokens {
+	var (
+		out  = tokens[:0:0]
+		open []token.Type
+	)
+	for i := 0; i < len(tokens); i++ {
+		tk := tokens[i]
+		switch tk.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			open = append(open, tk.Type)
+		case token.MappingEndType, token.SequenceEndType:
+			if len(open) > 0 {
+				open = open[:len(open)-1]
+			}
+		case token.MappingValueType:
+			inList := len(open) > 0 && open[len(open)-1] == token.SequenceStartType
+			if inList && i+1 < len(tokens) && len(out) > 0 && touches(out[len(out)-1], tk) && touches(tk, tokens[i+1]) {
+				head, tail := out[len(out)-1], tokens[i+1]
+				joined := token.String(head.Value+":"+tail.Value, head.Origin+":"+tail.Origin, head.Position)
+				joined.Prev, joined.Next = head.Prev, tail.Next
+				if joined.Prev != nil {
+					joined.Prev.Next = joined
+				}
+				if joined.Next != nil {
+					joined.Next.Prev = joined
+				}
+				out[len(out)-1] = joined
+				i++
+				continue
+			}
+		}
+		out = append(out, tk)
+	}
+	return out
+}
+
+// touches reports whether b stands right behind a and neither is quoted or a bracket.
+func touches(a, b *token.Token) bool {
+	plain := func(t *token.Token) bool {
+		switch t.Type {
+		case token.StringType, token.IntegerType, token.FloatType, token.BoolType, token.NullType, token.MappingValueType,
+			token.HexIntegerType, token.OctetIntegerType, token.BinaryIntegerType:
+			return t.Position != nil
+		}
+		return false
+	}
+	return plain(a) && plain(b) && a.Position.Line == b.Position.Line && a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
 }
 
 func position(n ast.Node) Position {

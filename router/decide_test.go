@@ -288,8 +288,8 @@ func TestDecideAllocations(t *testing.T) {
 		if _, err := r.Decide(p, &in); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 15 {
-		t.Errorf("%v allocations, want at most 15", n)
+	}); n > 17 {
+		t.Errorf("%v allocations, want at most 17: 15, and two of the race detector", n)
 	}
 }
 

@@ -25,7 +25,7 @@ func Language(s string) string {
 		s = s[:languageScan]
 	}
 	var votes [numLatin]int
-	var han, kana, hangul, cyrillic, ukrainian, arabic, hebrew, greek, thai, devanagari, latin int
+	var in scripts
 	var word [8]byte
 	n := 0
 	for i := 0; i <= len(s); {
@@ -45,7 +45,7 @@ func Language(s string) string {
 				f, _ = foldRune(r)
 			}
 			if f != 0 {
-				latin++
+				in.latin++
 				if n < len(word) {
 					word[n] = byte(f)
 				}
@@ -58,60 +58,73 @@ func Language(s string) string {
 			n = 0
 			continue
 		}
-		switch {
-		case r >= 0x3040 && r <= 0x30FF:
-			kana++
-		case r >= 0x3400 && r <= 0x9FFF:
-			han++
-		case r >= 0xAC00 && r <= 0xD7A3:
-			hangul++
-		case r == 0x456 || r == 0x457 || r == 0x454 || r == 0x491:
-			ukrainian++
-		case r >= 0x400 && r <= 0x4FF:
-			cyrillic++
-		case r >= 0x600 && r <= 0x6FF:
-			arabic++
-		case r >= 0x590 && r <= 0x5FF:
-			hebrew++
-		case r >= 0x370 && r <= 0x3FF:
-			greek++
-		case r >= 0xE00 && r <= 0xE7F:
-			thai++
-		case r >= 0x900 && r <= 0x97F:
-			devanagari++
-		}
+		in.count(r)
 	}
-	// A character of a syllabic or ideographic script says about as much as three letters.
-	best, name := latin/3, ""
-	pick := func(n int, lang string) {
-		if n > best {
-			best, name = n, lang
-		}
-	}
-	if kana > 0 && kana*5 > han {
-		pick(han+kana, "ja")
-	} else {
-		pick(han, "zh")
-	}
-	pick(hangul, "ko")
-	if ukrainian > 0 {
-		pick((cyrillic+ukrainian)/2, "uk")
-	}
-	pick(cyrillic/2, "ru")
-	pick(arabic/2, "ar")
-	pick(hebrew/2, "he")
-	pick(greek/2, "el")
-	pick(thai/2, "th")
-	pick(devanagari/2, "hi")
-	if name != "" {
+	if name := in.language(); name != "" {
 		return name
 	}
-	most := 0
+	most, name := 0, ""
 	for l, v := range votes {
 		if v > most {
 			most, name = v, latinNames[l]
 		}
 	}
+	return name
+}
+
+// scripts counts characters by script.
+type scripts struct {
+	han, kana, hangul, cyrillic, ukrainian, arabic, hebrew, greek, thai, devanagari, latin int
+}
+
+func (n *scripts) count(r rune) {
+	switch {
+	case r >= 0x3040 && r <= 0x30FF:
+		n.kana++
+	case r >= 0x3400 && r <= 0x9FFF:
+		n.han++
+	case r >= 0xAC00 && r <= 0xD7A3:
+		n.hangul++
+	case r == 0x456 || r == 0x457 || r == 0x454 || r == 0x491:
+		n.ukrainian++
+	case r >= 0x400 && r <= 0x4FF:
+		n.cyrillic++
+	case r >= 0x600 && r <= 0x6FF:
+		n.arabic++
+	case r >= 0x590 && r <= 0x5FF:
+		n.hebrew++
+	case r >= 0x370 && r <= 0x3FF:
+		n.greek++
+	case r >= 0xE00 && r <= 0xE7F:
+		n.thai++
+	case r >= 0x900 && r <= 0x97F:
+		n.devanagari++
+	}
+}
+
+// language returns the language of the leading script, "" for Latin. A syllabic or ideographic character says about as much as three letters.
+func (n *scripts) language() (name string) {
+	best := n.latin / 3
+	pick := func(n int, lang string) {
+		if n > best {
+			best, name = n, lang
+		}
+	}
+	if n.kana > 0 && n.kana*5 > n.han {
+		pick(n.han+n.kana, "ja")
+	} else {
+		pick(n.han, "zh")
+	}
+	pick(n.hangul, "ko")
+	if n.ukrainian > 0 {
+		pick((n.cyrillic+n.ukrainian)/2, "uk")
+	}
+	pick(n.cyrillic/2, "ru")
+	pick(n.arabic/2, "ar")
+	pick(n.hebrew/2, "he")
+	pick(n.greek/2, "el")
+	pick(n.thai/2, "th")
+	pick(n.devanagari/2, "hi")
 	return name
 }
 

@@ -132,30 +132,10 @@ func (s *scan) surface(t string, i, end int) {
 			next = t[i+1]
 		}
 		switch c {
-		case '\n':
-			s.lineStart = i + 1
-			if next == '\t' || next == ' ' && i+2 < len(t) && t[i+2] == ' ' {
-				s.indent++
-			}
-			if !s.fence {
-				s.endSentence()
-			}
-		case '.', '!', '?':
-			if c == '?' {
-				s.questions++
-			}
-			s.option(t, i)
-			if !s.fence && (next == ' ' || next == '\n' || next == 0) {
-				s.endSentence()
-			}
+		case '\n', '.', '!', '?':
+			s.stop(t, i, c, next)
 		case ')':
 			s.option(t, i)
-		case '{', '}':
-			s.braces++
-		case ';':
-			if next == '\n' || next == 0 {
-				s.code += 2
-			}
 		case '`':
 			if next == '`' && i+2 < len(t) && t[i+2] == '`' {
 				s.fence = !s.fence
@@ -173,28 +153,63 @@ func (s *scan) surface(t string, i, end int) {
 			}
 		case '-', ':', '&', '|', '/':
 			s.pairMark(t, i, c, next)
-		case '(':
-			if next == ')' {
-				s.code++
-			}
-		case '\\':
-			if next >= 'a' && next <= 'z' && next != 'n' && next != 't' {
-				s.latex++
-			}
-		case '^':
-			s.formula += 2
-		case '%':
-			if i > 0 && t[i-1] >= '0' && t[i-1] <= '9' {
-				s.sentence[gMathWord]++
-			}
-		case '+', '*':
-			s.formula++
-		case '$':
-			if next == '\\' || next >= 'a' && next <= 'z' {
-				s.formula++
-			}
 		case 0xE2, 0xE3, 0xEF:
 			s.wideMark(t[i:end])
+		default:
+			s.mark(t, i, c, next)
+		}
+	}
+}
+
+// stop reads what may end a sentence.
+func (s *scan) stop(t string, i int, c, next byte) {
+	if c == '\n' {
+		s.lineStart = i + 1
+		if next == '\t' || next == ' ' && i+2 < len(t) && t[i+2] == ' ' {
+			s.indent++
+		}
+		if !s.fence {
+			s.endSentence()
+		}
+		return
+	}
+	if c == '?' {
+		s.questions++
+	}
+	s.option(t, i)
+	if !s.fence && (next == ' ' || next == '\n' || next == 0) {
+		s.endSentence()
+	}
+}
+
+// mark reads single marks of code and formulas.
+func (s *scan) mark(t string, i int, c, next byte) {
+	switch c {
+	case '{', '}':
+		s.braces++
+	case ';':
+		if next == '\n' || next == 0 {
+			s.code += 2
+		}
+	case '(':
+		if next == ')' {
+			s.code++
+		}
+	case '\\':
+		if next >= 'a' && next <= 'z' && next != 'n' && next != 't' {
+			s.latex++
+		}
+	case '^':
+		s.formula += 2
+	case '%':
+		if i > 0 && t[i-1] >= '0' && t[i-1] <= '9' {
+			s.sentence[gMathWord]++
+		}
+	case '+', '*':
+		s.formula++
+	case '$':
+		if next == '\\' || next >= 'a' && next <= 'z' {
+			s.formula++
 		}
 	}
 }

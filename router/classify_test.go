@@ -29,9 +29,9 @@ func lines(t testing.TB, file string) []string {
 	return out
 }
 
-func samples(t testing.TB) []sample {
+func samples(t testing.TB, file string) []sample {
 	var out []sample
-	for _, l := range lines(t, "prompts.txt") {
+	for _, l := range lines(t, file) {
 		p := strings.SplitN(l, "|", 3)
 		if len(p) != 3 || p[0] != "cheap" && p[0] != "strong" {
 			t.Fatalf("bad sample %q", l)
@@ -48,10 +48,25 @@ func side(c Class) string {
 	return "cheap"
 }
 
+// The floors are what holds, not what is wished for: the lexicon was written beside the first file and knows it, the second it does not.
 func TestClassifyNaturalPrompts(t *testing.T) {
+	for _, set := range []struct {
+		file                  string
+		count                 int
+		sideFloor, classFloor float64
+	}{{"prompts.txt", 150, .95, .90}, {"prompts_fresh.txt", 28, .78, .45}} {
+		n, sides, classes := measure(t, set.file)
+		t.Logf("%s: %d prompts, sides %.3f, classes %.3f", set.file, n, sides, classes)
+		if n < set.count || sides < set.sideFloor || classes < set.classFloor {
+			t.Errorf("want at least %d prompts, sides %.2f, classes %.2f", set.count, set.sideFloor, set.classFloor)
+		}
+	}
+}
+
+func measure(t *testing.T, file string) (n int, onSide, inClass float64) {
 	h := NewHeuristic()
-	var sides, classes, judged, n int
-	for _, s := range samples(t) {
+	var sides, classes, judged int
+	for _, s := range samples(t, file) {
 		n++
 		c := h.Classify(Prompt{Text: s.prompt, Turns: 1})
 		if side(c) == s.side {
@@ -59,20 +74,17 @@ func TestClassifyNaturalPrompts(t *testing.T) {
 		} else {
 			t.Logf("side: want %s, gain %.3f class %s: %.90q", s.side, c.Gain, c.Name, s.prompt)
 		}
-		if s.class != "-" {
-			judged++
-			if c.Name == s.class {
-				classes++
-			} else {
-				t.Logf("class: want %s, got %s (%.2f), gain %.3f: %.90q", s.class, c.Name, c.Prob(c.Name), c.Gain, s.prompt)
-			}
+		if s.class == "-" {
+			continue
+		}
+		judged++
+		if c.Name == s.class {
+			classes++
+		} else {
+			t.Logf("class: want %s, got %s (%.2f), gain %.3f: %.90q", s.class, c.Name, c.Prob(c.Name), c.Gain, s.prompt)
 		}
 	}
-	a, b := float64(sides)/float64(n), float64(classes)/float64(judged)
-	t.Logf("%d prompts: sides %.3f, classes %.3f of %d", n, a, b, judged)
-	if n < 120 || a < .85 || b < .80 {
-		t.Errorf("want at least 120 prompts, sides 0.85, classes 0.80; got %d, %.3f, %.3f", n, a, b)
-	}
+	return n, float64(sides) / float64(n), float64(classes) / float64(judged)
 }
 
 func TestClassifyIsFinite(t *testing.T) {

@@ -45,7 +45,7 @@ func TestRepetitionIsCapped(t *testing.T) {
 
 func TestClassifyIsDeterministic(t *testing.T) {
 	a, b := NewHeuristic(), NewHeuristic()
-	for _, s := range samples(t) {
+	for _, s := range samples(t, "prompts.txt") {
 		p := Prompt{Text: s.prompt, Turns: 1}
 		if x, y := a.Classify(p), b.Classify(p); x != y {
 			t.Fatalf("%q: %+v and %+v", s.prompt, x, y)
@@ -128,7 +128,7 @@ func BenchmarkClassify(b *testing.B) {
 }
 
 func FuzzClassify(f *testing.F) {
-	for _, s := range samples(f) {
+	for _, s := range samples(f, "prompts.txt") {
 		f.Add(s.prompt)
 	}
 	f.Add("\xe3\x80")

@@ -192,7 +192,7 @@ func (s *scan) mark(t string, i int, c, next byte) {
 			s.code += 2
 		}
 	case '(':
-		if next == ')' {
+		if next == ')' || i > 0 && t[i-1] < utf8.RuneSelf && asciiFold[t[i-1]] >= 'a' { // a call: prose has a blank there
 			s.code++
 		}
 	case '\\':

@@ -132,7 +132,7 @@ func parseReset(s string, now time.Time) (time.Time, bool) {
 		case f >= epoch:
 			return time.Unix(int64(f), 0), true
 		}
-		return now.Add(time.Duration(f * float64(time.Second))), true
+		return now.Add(time.Duration(math.Round(f*1e6)) * time.Microsecond), true
 	}
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(d), d >= 0

@@ -43,7 +43,10 @@ type Exchange struct {
 	committed bool // the client has, or is about to have, its first byte
 	finished  bool // a terminal outcome is decided
 	ended     bool
-	deadline  atomic.Int64 // Unix nanoseconds; 0 = none
+	deadline  atomic.Int64  // Unix nanoseconds; 0 = none
+	owner     atomic.Uint32 // an Owner; see Table
+	sweepAt   atomic.Int64  // Unix nanoseconds of the total limit; 0 = not yet
+	learned   chan Failure  // planes with a table only
 	total     time.Time
 	events    []llm.Event
 	held      []byte
@@ -61,6 +64,7 @@ type attempt struct {
 	sent      time.Time
 	status    int
 	kind      answerKind
+	direct    bool // an external proxy sent it and carries the answer
 	stream    bool // the upstream's answer is an event stream
 	fold      bool // a stream is asked for and folded into JSON
 	dec       llm.Decoder

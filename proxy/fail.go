@@ -90,7 +90,7 @@ func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
 	if !time.Now().Before(x.total) {
 		return x.giveUp(x.cause(CauseLimit, nil))
 	}
-	if act.Final || !x.ruling().Retries(string(err.Class), retryCause(cause)) {
+	if act.Final || a.direct || !x.ruling().Retries(string(err.Class), retryCause(cause)) {
 		return x.giveUp(err)
 	}
 	if i, delay, ok := x.next(err, act); ok {

@@ -76,11 +76,7 @@ func (g *Gateway) Swap(p *policies.Policy) *Snapshot {
 	if old := g.snap.Load(); old != nil {
 		s.Generation = old.Generation + 1
 	}
-	for _, pr := range p.Providers {
-		if pr.Own {
-			g.pools.Update(pr)
-		}
-	}
+	g.pools.Sync(p)
 	g.snap.Store(s)
 	return s
 }
@@ -148,6 +144,16 @@ func (g *Gateway) usablePool(m *policies.Model) (ok bool, why string, after time
 		return false, "the breakers of its endpoints are open", soonest
 	}
 	return false, "every endpoint is down", 2 * time.Second
+}
+
+// probing reports whether a request to the model may have to be a half-open breaker's probe.
+func (g *Gateway) probing(m *policies.Model) bool {
+	for _, s := range g.breakers.Snapshot() {
+		if s.Provider == m.Provider.Name && s.Model == m.Name && s.State == "half-open" {
+			return true
+		}
+	}
+	return false
 }
 
 // reachable is usable for a provider as a whole, for paths that name no model.

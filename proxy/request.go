@@ -20,6 +20,7 @@ func (x *Exchange) Request(body []byte) (*policies.Plan, *Reply) {
 		return nil, x.refuse(err, x.mode != BodyWhole)
 	}
 	x.total = x.rec.Start.Add(x.timeouts().Total)
+	x.sweepAt.Store(x.total.UnixNano())
 	x.limit(time.Time{})
 	return &x.plan, nil
 }

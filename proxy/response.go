@@ -56,7 +56,7 @@ func (x *Exchange) openCodecs(a *attempt) {
 	case a.stream && !x.env.Stream && x.env.Op.Generates():
 		a.fold = true
 		a.enc = c.NewEncoder(x.env.Op, false)
-		a.head = setField(a.head, "Content-Type", "application/json")
+		a.head = foldedHead(a.head)
 	case !a.stream && x.env.Stream:
 		// Asked for a stream and answered with a body: the client still gets the stream that it asked for.
 		a.enc = c.NewEncoder(x.env.Op, true)
@@ -65,6 +65,17 @@ func (x *Exchange) openCodecs(a *attempt) {
 		a.fold = false
 		a.enc = openai.NewPassEncoder(x.env.UsageAsked || !a.stream)
 	}
+}
+
+// foldedHead is a stream's head as that of one JSON body.
+func foldedHead(fields []Field) []Field {
+	kept := fields[:0]
+	for _, f := range fields {
+		if f.Name != "Cache-Control" && f.Name != "X-Accel-Buffering" {
+			kept = append(kept, f)
+		}
+	}
+	return setField(kept, "Content-Type", "application/json")
 }
 
 func setField(fields []Field, name, value string) []Field {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -14,6 +15,9 @@ import (
 
 // Handler serves the data listener.
 type Handler struct {
+	// Dial makes upstream connections, within the context's time; nil = the network's. It must be set before the first request.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
 	gateway    *proxy.Gateway
 	transports *transports
 	panicked   func(v any, stack []byte)
@@ -21,7 +25,9 @@ type Handler struct {
 
 // New returns a handler that drives the gateway's exchanges. panicked is told of recovered panics; nil = nobody.
 func New(g *proxy.Gateway, panicked func(v any, stack []byte)) *Handler {
-	return &Handler{gateway: g, transports: newTransports(), panicked: panicked}
+	h := &Handler{gateway: g, panicked: panicked}
+	h.transports = newTransports(h.dial)
+	return h
 }
 
 // Close closes idle upstream connections.
@@ -40,8 +46,10 @@ type call struct {
 }
 
 // ServeHTTP carries one exchange.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x, reply := h.gateway.Begin(r.Context(), proxy.Head{Method: r.Method, URL: r.URL, Header: r.Header, Peer: r.RemoteAddr, ContentLength: r.ContentLength, Plane: "embedded"})
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, "embedded") }
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, plane string) {
+	x, reply := h.gateway.Begin(r.Context(), proxy.Head{Method: r.Method, URL: r.URL, Header: r.Header, Peer: r.RemoteAddr, ContentLength: r.ContentLength, Plane: plane})
 	c := &call{h: h, x: x, w: w, r: r}
 	defer x.End()
 	defer c.recover()
@@ -79,18 +87,20 @@ func (c *call) serve() {
 	if c.up != nil {
 		defer c.up.close()
 	}
-	plan, reply := c.x.Request(c.body)
-	if reply != nil {
+	if _, reply := c.x.Request(c.body); reply != nil {
 		c.reply(reply)
 		return
 	}
-	_ = plan // the attempts are asked for by index: the exchange knows its plan
+	c.run(proxy.Verdict{Action: proxy.Next})
+}
+
+// run is the loop of attempts, from a verdict on.
+func (c *call) run(v proxy.Verdict) {
 	buf := takeBuffer()
 	defer giveBuffer(buf)
 	out := takeBuffer()
 	defer giveBuffer(out)
 	c.out = (*out)[:0]
-	v := proxy.Verdict{Action: proxy.Next}
 	for {
 		switch v.Action {
 		case proxy.Next:

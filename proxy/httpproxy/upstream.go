@@ -27,17 +27,22 @@ type connectKey struct{}
 
 // transports holds one connection pool for each way of reaching upstreams, keyed by what makes the way, not by policy: a reload keeps the connections.
 type transports struct {
-	mu  sync.RWMutex
-	all map[wayKey]*http.Transport
-	per sync.Map // *policies.Provider -> *http.Transport
+	dial dialer
+	mu   sync.RWMutex
+	all  map[wayKey]*http.Transport
+	per  sync.Map // *policies.Provider -> *http.Transport
 }
+
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 type wayKey struct {
 	own       bool
 	ca, proxy string
 }
 
-func newTransports() *transports { return &transports{all: map[wayKey]*http.Transport{}} }
+func newTransports(dial dialer) *transports {
+	return &transports{dial: dial, all: map[wayKey]*http.Transport{}}
+}
 
 func (t *transports) of(p *policies.Provider) http.RoundTripper {
 	if rt, ok := t.per.Load(p); ok {
@@ -51,7 +56,7 @@ func (t *transports) of(p *policies.Provider) http.RoundTripper {
 	defer t.mu.Unlock()
 	rt, ok := t.all[k]
 	if !ok {
-		rt = newTransport(p)
+		rt = newTransport(p, t.dial)
 		t.all[k] = rt
 	}
 	t.per.Store(p, rt)
@@ -72,7 +77,7 @@ func (t *transports) close() {
 // ownIdle is below the 5 s after which llama.cpp and the usual Python servers close an idle connection: a request must not meet that close.
 const ownIdle = 4 * time.Second
 
-func newTransport(p *policies.Provider) *http.Transport {
+func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 	rt := &http.Transport{
 		DialContext:           dial,
 		ForceAttemptHTTP2:     true,
@@ -101,11 +106,16 @@ func newTransport(p *policies.Provider) *http.Transport {
 }
 
 // dial connects within the route's limit. TCP_NODELAY is Go's default on both sides and is left so: a stream's small writes must not wait.
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: 30 * time.Second}
+func (h *Handler) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if limit, ok := ctx.Value(connectKey{}).(time.Duration); ok {
-		d.Timeout = limit
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
 	}
+	if h.Dial != nil {
+		return h.Dial(ctx, network, addr)
+	}
+	d := net.Dialer{KeepAlive: 30 * time.Second}
 	return d.DialContext(ctx, network, addr)
 }
 

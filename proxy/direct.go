@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+)
+
+// Direct reports whether an external proxy may carry the plan's first attempt: it can send one prepared request and pass the answer on,
+// no more. What must be touched on its way back is the executor's, and why says what that is.
+func (x *Exchange) Direct() (ok bool, why string) {
+	if x.plan.Carrier != "envoy" {
+		return false, x.plan.Why
+	}
+	m := x.plan.Attempts[0].Model
+	switch {
+	case x.mode != BodyWhole || x.pass != nil:
+		return false, "the body is not read"
+	case x.env.Op == llm.OpOpaque:
+		return false, "the answer is not read"
+	case x.folds(m):
+		return false, "the answer is folded from a stream"
+	case m.Provider.Proxy != nil:
+		return false, "the provider is reached through an egress proxy"
+	case m.Provider.Cancel == "drain":
+		return false, "on_cancel is drain"
+	case x.g.probing(m):
+		return false, "the target is half-open"
+	}
+	return true, "the route's carrier"
+}
+
+// Carry says that the external proxy carries the attempt in flight. Its failure before the answer's head is Resume's, its end Settle's.
+func (x *Exchange) Carry() {
+	x.attempt.direct = true
+	x.rec.Carried = "envoy"
+}
+
+// DirectHead takes the head of the attempt's answer of 2xx and returns the client's headers of Sluice and the names of those that are not
+// the client's business.
+func (x *Exchange) DirectHead(status int, h http.Header) (set []Field, remove []string) {
+	a := x.attempt
+	a.status, a.rec.Status = status, status
+	a.rec.FirstByte = time.Now()
+	x.g.creds.Observe(a.provider, a.cred, h)
+	x.succeeded(a)
+	x.commit(status)
+	for name := range h {
+		if drops(name) && name != "Content-Length" && name != "Transfer-Encoding" {
+			remove = append(remove, name)
+		}
+	}
+	return x.clientFields(nil), remove
+}
+
+// DirectEnd is what a log says of an answer that an external proxy carried.
+type DirectEnd struct {
+	Usage    llm.Usage
+	HasUsage bool
+	BytesOut int64
+	Cause    Cause // with Broken
+	Broken   bool  // the answer did not come to its end
+}
+
+// Settle ends an exchange that an external proxy carried.
+func (x *Exchange) Settle(e DirectEnd) {
+	a := x.attempt
+	if x.finished || a == nil {
+		return
+	}
+	x.rec.BytesOut = e.BytesOut
+	if a.usage, a.seenUsage = e.Usage, e.HasUsage; !e.HasUsage {
+		a.outBytes = int(e.BytesOut)
+		if x.env.Stream {
+			a.outBytes /= frameOverhead
+		}
+	}
+	switch {
+	case !e.Broken:
+		x.finished, x.rec.Outcome = true, "ok"
+		x.remember(a)
+	case e.Cause == CauseClientGone:
+		x.clientGone()
+	default:
+		x.finished, x.rec.Outcome, x.rec.ErrorCode = true, "interrupted", "stream_interrupted"
+		a.rec.Class, a.rec.Cause = llm.ClassStreamBroken, e.Cause.String()
+	}
+	x.endAttempt(a)
+}
+
+// frameOverhead is how many bytes of a stream of chat chunks come to one byte of text: for the estimate of a stream that nobody counted.
+const frameOverhead = 48
+
+// Failure is what is known of the first attempt when the executor takes over.
+type Failure struct {
+	Status int // 0 = no answer
+	Header http.Header
+	Cause  Cause
+}
+
+// Resume goes on with an exchange that the executor claimed, at the right index of its plan. f is nil when nothing is known of a prepared first
+// attempt but that it failed.
+func (x *Exchange) Resume(f *Failure) Verdict {
+	x.rec.Carried = "executor"
+	a := x.attempt
+	if a == nil {
+		return Verdict{Action: Next}
+	}
+	a.direct = false
+	switch {
+	case f == nil:
+		return x.Fail(CauseReset, nil)
+	case f.Status == 0:
+		return x.Fail(f.Cause, nil)
+	}
+	x.Response(f.Status, f.Header)
+	_, v := x.Write(nil, nil, true)
+	return v
+}
+
+// Body returns the client's body. It lives until End.
+func (x *Exchange) Body() []byte { return x.body }
+
+// Learn tells a waiting executor what became of the first attempt. Only the first word counts.
+func (x *Exchange) Learn(f Failure) {
+	select {
+	case x.learned <- f:
+	default:
+	}
+}
+
+// Learned gives what Learn was told.
+func (x *Exchange) Learned() <-chan Failure { return x.learned }
+
+// Prepared reports whether a first attempt was written for an external proxy to send.
+func (x *Exchange) Prepared() bool { return x.attempt != nil }

@@ -1,0 +1,286 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/testkit"
+	"github.com/sluice-gateway/sluice/proxy"
+)
+
+// played plays Envoy: it calls the phases in ext_proc's order (headers message, whole body message, response headers, body in chunks) and
+// carries the attempts with a client of its own that shares no code with the embedded plane.
+type played struct{ w *world }
+
+func openPlayed(w *world) asker { return &played{w} }
+
+func (p *played) close() {}
+
+// playing is one request on its way.
+type playing struct {
+	w      *world
+	x      *proxy.Exchange
+	req    *http.Request
+	body   []byte
+	leave  time.Time // zero = the client stays
+	answer testkit.Answer
+	out    []byte
+}
+
+func (p *played) ask(r *testkit.Request) testkit.Answer {
+	start := time.Now()
+	req, err := http.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(r.Head), bytes.NewReader(r.Body))))
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	x, reply := p.w.gateway.Begin(context.Background(), proxy.Head{Method: req.Method, URL: req.URL, Header: req.Header, Peer: "10.9.9.9:1", ContentLength: req.ContentLength, Plane: "envoy"})
+	c := &playing{w: p.w, x: x, req: req}
+	if r.Leave > 0 {
+		c.leave = start.Add(r.Leave)
+	}
+	if reply != nil {
+		c.reply(reply)
+	} else {
+		c.serve()
+	}
+	x.End()
+	x.End() // the second one must not count
+	c.answer.Took = time.Since(start)
+	return c.answer
+}
+
+// buffered is the request's body, read in pieces: what Envoy buffers.
+func (c *playing) buffered(limit int64) []byte {
+	var whole []byte
+	size := c.w.cut
+	if size == 0 {
+		size = 32 << 10
+	}
+	buf := make([]byte, size)
+	for int64(len(whole)) <= limit {
+		n, err := c.req.Body.Read(buf)
+		whole = append(whole, buf[:n]...)
+		if err != nil {
+			break
+		}
+	}
+	return whole
+}
+
+func (c *playing) serve() {
+	whole := c.buffered(c.x.BodyLimit())
+	switch c.x.BodyMode() {
+	case proxy.BodyWhole:
+		c.body = whole
+	case proxy.BodyForm:
+		kept := &cutReader{b: whole, size: c.w.cut}
+		if reply := c.x.Form(kept); reply != nil {
+			c.reply(reply)
+			return
+		}
+		if err := c.x.FormRest(whole[kept.n:]); err != nil {
+			c.follow(c.x.Fail(proxy.CauseBody, err))
+			return
+		}
+	}
+	_, reply := c.x.Request(c.body)
+	if reply != nil {
+		c.reply(reply)
+		return
+	}
+	if c.x.BodyMode() != proxy.BodyWhole {
+		c.body = whole
+	}
+	c.follow(proxy.Verdict{Action: proxy.Next})
+}
+
+// cutReader reads at most size bytes at once.
+type cutReader struct {
+	b       []byte
+	n, size int
+}
+
+func (r *cutReader) Read(p []byte) (int, error) {
+	if r.n == len(r.b) {
+		return 0, io.EOF
+	}
+	if r.size > 0 && len(p) > r.size {
+		p = p[:r.size]
+	}
+	n := copy(p, r.b[r.n:])
+	r.n += n
+	return n, nil
+}
+
+// follow is the loop over verdicts.
+func (c *playing) follow(v proxy.Verdict) {
+	for {
+		switch v.Action {
+		case proxy.Next:
+			if !c.leave.IsZero() && time.Now().Add(v.Delay).After(c.leave) {
+				time.Sleep(time.Until(c.leave)) // virtual
+				v = c.x.Fail(proxy.CauseClientGone, nil)
+				continue
+			}
+			time.Sleep(v.Delay) // virtual
+			v = c.try(v.Attempt)
+		case proxy.Answer:
+			c.reply(v.Reply)
+			return
+		case proxy.Stop:
+			c.answer.End = "aborted"
+			if !c.leave.IsZero() {
+				c.answer.End = "left"
+			}
+			return
+		default:
+			return
+		}
+	}
+}
+
+func (c *playing) try(i int) proxy.Verdict {
+	up, v := c.x.Attempt(i)
+	if v.Action != proxy.More {
+		return v
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), up.Connect)
+	defer cancel()
+	ctx, cancel = context.WithDeadline(ctx, c.until())
+	defer cancel()
+	host := up.URL.Host
+	if up.URL.Port() == "" {
+		host += ":80"
+	}
+	conn, err := c.w.net.Dial(ctx, "tcp", host)
+	if err != nil {
+		return c.fail(err, proxy.CauseRefused)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(c.until())
+	if _, err := conn.Write(c.wire(&up)); err != nil {
+		return c.fail(err, proxy.CauseReset)
+	}
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, &http.Request{Method: up.Method})
+	if err != nil {
+		return c.fail(err, proxy.CauseReset)
+	}
+	v = c.x.Response(resp.StatusCode, resp.Header)
+	if v.Action == proxy.More {
+		c.head()
+	}
+	return c.carry(conn, resp.Body)
+}
+
+// wire is the upstream request's bytes.
+func (c *playing) wire(up *proxy.Upstream) []byte {
+	var b bytes.Buffer
+	b.WriteString(up.Method + " " + up.URL.RequestURI() + " HTTP/1.1\r\nHost: " + up.URL.Host + "\r\n")
+	h := http.Header{}
+	for _, f := range up.Header {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	body := up.Body
+	if body == nil {
+		body = c.body
+	}
+	if s := up.Splice; s != nil {
+		body = append(append(append([]byte(nil), body[:s.At]...), s.Insert...), body[s.At+s.Del:]...)
+	}
+	if len(body) > 0 {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	_ = h.Write(&b)
+	b.WriteString("\r\n")
+	b.Write(body)
+	return b.Bytes()
+}
+
+// carry hands the answer to the exchange in pieces.
+func (c *playing) carry(conn net.Conn, body io.Reader) proxy.Verdict {
+	size := c.w.cut
+	if size == 0 {
+		size = 32 << 10
+	}
+	buf := make([]byte, size)
+	for {
+		_ = conn.SetReadDeadline(c.until())
+		n, err := body.Read(buf)
+		end := errors.Is(err, io.EOF)
+		var v proxy.Verdict
+		if n > 0 || end {
+			c.out, v = c.x.Write(c.out[:0], buf[:n], end)
+			switch v.Action {
+			case proxy.Hold:
+			case proxy.More, proxy.Done:
+				c.head()
+				c.answer.Body = append(c.answer.Body, c.out...)
+				if v.Action == proxy.Done {
+					return v
+				}
+			default:
+				return v
+			}
+		}
+		if err != nil && !end {
+			return c.fail(err, proxy.CauseCut)
+		}
+	}
+}
+
+// until is the time at which the plane looks up: the exchange's limit or the client's leaving.
+func (c *playing) until() time.Time {
+	d := c.x.Deadline()
+	if d.IsZero() || !c.leave.IsZero() && c.leave.Before(d) {
+		return c.leave
+	}
+	return d
+}
+
+// fail names what went wrong the way a plane must.
+func (c *playing) fail(err error, cause proxy.Cause) proxy.Verdict {
+	var ne net.Error
+	timeout := errors.As(err, &ne) && ne.Timeout()
+	limit := c.x.Deadline()
+	switch {
+	case !c.leave.IsZero() && !time.Now().Before(c.leave):
+		cause = proxy.CauseClientGone
+	case !limit.IsZero() && !time.Now().Before(limit):
+		cause = proxy.CauseLimit
+	case timeout && cause == proxy.CauseRefused:
+		cause = proxy.CauseConnect
+	}
+	v := c.x.Fail(cause, err)
+	if v.Action == proxy.Done {
+		c.answer.Body = append(c.answer.Body, c.x.Interrupted()...)
+	}
+	return v
+}
+
+func (c *playing) head() {
+	if c.answer.Status != 0 {
+		return
+	}
+	status, fields := c.x.ResponseHead()
+	c.answer.Status, c.answer.Header = status, header(fields)
+}
+
+func (c *playing) reply(r *proxy.Reply) {
+	c.answer.Status, c.answer.Header, c.answer.Body = r.Status, header(r.Header), r.Body
+}
+
+func header(fields []proxy.Field) http.Header {
+	h := http.Header{}
+	for _, f := range fields {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	return h
+}

@@ -36,11 +36,11 @@ type entry struct {
 	role Role
 }
 
-// Book is a policy's keys by their ids. It is immutable; secrets that are refreshed are seen.
+// Book is a policy's keys by their ids. It is safe for concurrent use; its keys do not change, and a pepper that is refreshed is seen.
 type Book struct {
 	open     bool
-	pepper   policies.Secret
-	previous policies.Secret
+	pepper   pepper
+	previous pepper
 	keys     map[string][]entry // by key id: tenants may use the same one
 	admins   map[string][]entry
 }
@@ -52,8 +52,8 @@ var stranger = []entry{{}}
 func NewBook(p *policies.Policy) *Book {
 	b := &Book{
 		open:     p.Server.AuthNone,
-		pepper:   p.Auth.Pepper,
-		previous: p.Auth.PreviousPepper,
+		pepper:   pepper{secret: p.Auth.Pepper},
+		previous: pepper{secret: p.Auth.PreviousPepper},
 		keys:     map[string][]entry{},
 		admins:   map[string][]entry{},
 	}
@@ -96,29 +96,29 @@ func (b *Book) Admin(h http.Header) (Role, *llm.Error) {
 	return e.role, nil
 }
 
-// find looks a request's credential up. Junk is found out without a hash; everything else costs the same hashes and at least one
-// comparison, whoever it belongs to.
+// find looks a request's credential up. Junk is found out without a hash; every other credential that is refused costs the same hashes
+// and at least one comparison, whoever it seems to belong to.
 func (b *Book) find(in map[string][]entry, h http.Header) (found entry, ok bool) {
 	key, one := credential(h)
 	if !one {
 		return entry{}, false
 	}
 	id, wellFormed := Parse(key)
-	pepper := b.pepper.Reveal()
-	if !wellFormed || pepper == "" {
+	if !wellFormed {
 		return entry{}, false
 	}
 	candidates, known := in[id]
 	if !known {
 		candidates = stranger
 	}
-	found, ok = match(candidates, mac(pepper, key))
-	if old := b.previous.Reveal(); old != "" {
-		if e, yes := match(candidates, mac(old, key)); yes && !ok {
-			found, ok = e, true
+	for _, p := range [...]*pepper{&b.pepper, &b.previous} {
+		if sum, present := p.mac(key); present {
+			if found, ok = match(candidates, sum); ok {
+				return found, known
+			}
 		}
 	}
-	return found, ok && known
+	return entry{}, false
 }
 
 // match compares with every candidate, in constant time.

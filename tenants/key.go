@@ -1,7 +1,6 @@
 package tenants
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -83,7 +82,10 @@ func Parse(key string) (id string, ok bool) {
 	at := len(key) - checkLen
 	var room [len(keyPrefix) + maxID + tailLen]byte
 	check := checkOf(crc32.ChecksumIEEE(append(room[:0], key[:at]...)))
-	return id, string(check[:]) == key[at:]
+	if string(check[:]) != key[at:] {
+		return "", false
+	}
+	return id, true
 }
 
 func validID(id string) bool {
@@ -113,15 +115,8 @@ func isAlphanumeric(c byte) bool {
 
 // Hash returns the form in which a policy stores a key: hmac-sha256: and 64 hex digits of HMAC-SHA-256(pepper, key).
 func Hash(pepper, key string) string {
-	sum := mac(pepper, key)
+	sum := newMAC(pepper).of(key)
 	return hashPrefix + hex.EncodeToString(sum[:])
-}
-
-func mac(pepper, key string) (sum [sha256.Size]byte) {
-	h := hmac.New(sha256.New, []byte(pepper))
-	h.Write([]byte(key))
-	h.Sum(sum[:0])
-	return sum
 }
 
 // parseHash reads what Hash returns.

@@ -94,6 +94,7 @@ func TestAuthenticate(t *testing.T) {
 		{"empty bearer", header("Authorization", "Bearer"), ""},
 		{"junk", header("Authorization", "Bearer junk"), ""},
 		{"two authorizations", header("Authorization", "Bearer "+f.acmeWeb, "Authorization", "Bearer "+f.acmeWeb), ""},
+		{"two authorizations and another", header("Authorization", "Basic x", "Authorization", "Basic y", "x-api-key", f.acmeWeb), ""},
 		{"two authorizations in one", header("Authorization", "Bearer "+f.acmeWeb+", Bearer "+f.acmeWeb), ""},
 		{"two x-api-keys", header("x-api-key", f.acmeWeb, "x-api-key", f.acmeWeb), ""},
 		{"the hash is no key", header("x-api-key", Hash("pepper", f.acmeWeb)), ""},

@@ -154,6 +154,11 @@ func TestSettledOnce(t *testing.T) {
 		for range 5 {
 			l.Done(false)
 		}
+		for range 5 {
+			l, _ := s.Allow(key)
+			l.Cancel()
+			l.Done(false)
+		}
 		wantOpen(t, s, key, false, 0)
 		trip(t, s, Key{Provider: "other"})
 		time.Sleep(10 * time.Second)

@@ -19,6 +19,7 @@ var floors = []struct {
 	{"llm", 0},
 	{"policies", 0},
 	{"internal/", 0},
+	{"internal/testkit", 3}, // for tests: it plays the parts around an exchange
 	{"providers/", 1},
 	{"router/pool", 1},
 	{"tenants", 1},

@@ -74,7 +74,7 @@ func (x *Exchange) pick(a *attempt) (slot *pool.Lease, ok bool) {
 		return nil, false
 	}
 	open := func(host string) bool {
-		o, _ := x.g.breakers.State(breakerKey(a.plan.Model, "", host))
+		o, _ := x.g.rests(breakerKey(a.plan.Model, "", host))
 		return o
 	}
 	tokens := x.promptTokens() + x.expectedTokens()

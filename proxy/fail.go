@@ -30,6 +30,9 @@ func (x *Exchange) Fail(c Cause, err error) Verdict {
 	}
 	if x.committed {
 		x.held = x.interrupt(x.held[:0], e, name)
+		if x.attempt.kind == answerOpaque {
+			return Verdict{Action: Stop} // bytes that are not ours to end: only a broken connection says that they broke off
+		}
 		return Verdict{Action: Done}
 	}
 	return x.attemptFailed(e, name)
@@ -126,14 +129,18 @@ func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause s
 	case cause == CauseRefused.String() || cause == "not_sent":
 		x.worst.refused++
 	}
+	full := a.provider.Own && (err.Class == llm.ClassThrottle || err.Class == llm.ClassCapacity)
 	if a.lease != nil {
-		if act.Breaker {
+		if act.Breaker && !full {
 			a.lease.Done(false)
 		} else {
 			a.lease.Cancel()
 		}
 	}
-	if act.Cooldown {
+	switch {
+	case full && a.slot != nil: // an own endpoint without room is not ill, and its neighbours may have some
+		x.g.breakers.Cool(breakerKey(a.plan.Model, "", a.slot.Host()), time.Now().Add(min(cooldown(err), time.Second)))
+	case act.Cooldown && !a.provider.Own:
 		x.g.creds.Park(a.provider, a.cred, time.Now().Add(cooldown(err)))
 	}
 	if a.slot != nil && (act.SameModel || act.MoveOn) {
@@ -167,6 +174,9 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 	at := x.planIndex
 	cur := x.plan.Attempts[at].Model
 	if same := at + 1; same < len(x.plan.Attempts) && x.plan.Attempts[same].Model == cur {
+		if act.Cooldown && x.otherCredential() {
+			return same, 0, true
+		}
 		if err.Class == llm.ClassThrottle {
 			if err.RetryAfter > 0 && err.RetryAfter <= waitable && !x.waited[cur] {
 				if x.waited == nil {
@@ -192,6 +202,16 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 		}
 	}
 	return 0, 0, false
+}
+
+// otherCredential reports whether the provider has another key that does not rest.
+func (x *Exchange) otherCredential() bool {
+	p := x.attempt.provider
+	if len(p.Keys) < 2 {
+		return false
+	}
+	_, parked := x.g.creds.Parked(p, time.Now())
+	return !parked
 }
 
 func (x *Exchange) stillUsable(m *policies.Model) bool {

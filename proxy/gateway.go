@@ -122,6 +122,14 @@ func (g *Gateway) usable(m *policies.Model) (ok bool, why string, after time.Dur
 	return true, "", 0
 }
 
+// rests reports whether a target's breaker is open or its endpoint had no room just now.
+func (g *Gateway) rests(k breaker.Key) (rests bool, until time.Time) {
+	if until, ok := g.breakers.Cooling(k); ok {
+		return true, until
+	}
+	return g.breakers.State(k)
+}
+
 func (g *Gateway) usablePool(m *policies.Model) (ok bool, why string, after time.Duration) {
 	p := g.pools.Pool(m.Provider.Name)
 	if p == nil {
@@ -132,7 +140,7 @@ func (g *Gateway) usablePool(m *policies.Model) (ok bool, why string, after time
 		if e.State == pool.Down || e.State == pool.Loading {
 			continue
 		}
-		open, until := g.breakers.State(breakerKey(m, "", e.Host))
+		open, until := g.rests(breakerKey(m, "", e.Host))
 		if !open {
 			return true, "", 0
 		}

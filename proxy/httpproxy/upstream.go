@@ -138,7 +138,7 @@ func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
 		r.Body, r.ContentLength = c.up.reader(up.Splice), c.up.length(up.Splice)
 	case len(body) > 0:
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		// No GetBody: the transport must not send a request again that the plan did not ask for twice.
 	}
 	return r.WithContext(ctx)
 }

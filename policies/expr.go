@@ -111,7 +111,7 @@ func (e *Expr) Values(f *Facts) map[string]string {
 	}
 	out := make(map[string]string, len(e.reads))
 	for _, r := range e.reads {
-		v, err := r.value(f)
+		v, err := r.safely(f)
 		if err != nil {
 			out[r.label] = "unknown: " + err.Error()
 			continue
@@ -119,6 +119,16 @@ func (e *Expr) Values(f *Facts) map[string]string {
 		out[r.label] = display(v)
 	}
 	return out
+}
+
+// safely reads the value; a panic of the facts' own functions is an error.
+func (r read) safely(f *Facts) (v any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			v, err = nil, fmt.Errorf("reading %s panicked: %v", r.label, p)
+		}
+	}()
+	return r.value(f)
 }
 
 // exprs compiles the expressions of one policy.

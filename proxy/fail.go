@@ -174,7 +174,9 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 	at := x.planIndex
 	cur := x.plan.Attempts[at].Model
 	if same := at + 1; same < len(x.plan.Attempts) && x.plan.Attempts[same].Model == cur {
-		if act.Cooldown && x.otherCredential() {
+		full := err.Class == llm.ClassThrottle || err.Class == llm.ClassCapacity
+		switch {
+		case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur): // another key, another endpoint
 			return same, 0, true
 		}
 		if err.Class == llm.ClassThrottle {

@@ -26,7 +26,7 @@ type Event struct {
 	// Raw is what the event was read from: a whole frame of the stream with its blank line, or the whole JSON body. When one frame
 	// holds several events the first has Raw and the others have none, so appending every Raw gives the upstream's bytes back.
 	Raw      []byte
-	Text     []byte // text, reasoning, refusal, arguments
+	Text     []byte // text, reasoning, refusal, arguments; of a usage its JSON as the provider wrote it, nil when there is none
 	Tool     int    // index of the tool call in its choice
 	ToolID   string
 	ToolName string

@@ -1,8 +1,6 @@
 package providers
 
 import (
-	"maps"
-
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 )
@@ -13,12 +11,10 @@ type Traits struct {
 	System string
 	// Limits names the family of its rate-limit headers, a key of the table in limits.go; "" = none that can be relied on.
 	Limits string
-	// NoStreamUsage: it refuses or ignores stream_options.include_usage.
+	// NoStreamUsage: it refuses stream_options as a field that it does not know, and counts without being asked.
 	NoStreamUsage bool
 	// MaxTokensField is the name under which a limit on the answer is written; "" = max_tokens.
 	MaxTokensField string
-	// Affinity is the header in which it takes a session's id for its prompt cache; "" = none.
-	Affinity string
 }
 
 // entry is one row of the table: base URL, the customary variable of the key, where the key goes, traits.
@@ -26,7 +22,6 @@ type entry struct {
 	base   string
 	key    string
 	header string // "" = Authorization: Bearer
-	extra  map[string]string
 	traits Traits
 }
 
@@ -36,11 +31,11 @@ var table = map[string]entry{
 	"azure":       {base: "https://{resource}.openai.azure.com/openai/v1", key: "AZURE_OPENAI_API_KEY", header: "Api-Key", traits: Traits{System: "azure.ai.openai", Limits: "azure", MaxTokensField: "max_completion_tokens"}},
 	"groq":        {base: "https://api.groq.com/openai/v1", key: "GROQ_API_KEY", traits: Traits{System: "groq", Limits: "openai", MaxTokensField: "max_completion_tokens"}},
 	"together":    {base: "https://api.together.ai/v1", key: "TOGETHER_API_KEY", traits: Traits{System: "together_ai", Limits: "together"}},
-	"fireworks":   {base: "https://api.fireworks.ai/inference/v1", key: "FIREWORKS_API_KEY", traits: Traits{System: "fireworks_ai", Limits: "fireworks", Affinity: "X-Session-Affinity"}},
-	"mistral":     {base: "https://api.mistral.ai/v1", key: "MISTRAL_API_KEY", traits: Traits{System: "mistral_ai", Limits: "mistral"}},
+	"fireworks":   {base: "https://api.fireworks.ai/inference/v1", key: "FIREWORKS_API_KEY", traits: Traits{System: "fireworks_ai", Limits: "fireworks"}},
+	"mistral":     {base: "https://api.mistral.ai/v1", key: "MISTRAL_API_KEY", traits: Traits{System: "mistral_ai", Limits: "mistral", NoStreamUsage: true}},
 	"deepseek":    {base: "https://api.deepseek.com/v1", key: "DEEPSEEK_API_KEY", traits: Traits{System: "deepseek"}},
 	"moonshot":    {base: "https://api.moonshot.ai/v1", key: "MOONSHOT_API_KEY", traits: Traits{System: "moonshot_ai"}},
-	"xai":         {base: "https://api.x.ai/v1", key: "XAI_API_KEY", traits: Traits{System: "x_ai", Limits: "openai", Affinity: "X-Grok-Conv-Id"}},
+	"xai":         {base: "https://api.x.ai/v1", key: "XAI_API_KEY", traits: Traits{System: "x_ai", Limits: "openai"}},
 	"openrouter":  {base: "https://openrouter.ai/api/v1", key: "OPENROUTER_API_KEY", traits: Traits{System: "openrouter"}},
 	"cerebras":    {base: "https://api.cerebras.ai/v1", key: "CEREBRAS_API_KEY", traits: Traits{System: "cerebras", Limits: "cerebras", MaxTokensField: "max_completion_tokens"}},
 	"nebius":      {base: "https://api.tokenfactory.nebius.com/v1", key: "NEBIUS_API_KEY", traits: Traits{System: "nebius"}},
@@ -49,7 +44,7 @@ var table = map[string]entry{
 	"gemini":      {base: "https://generativelanguage.googleapis.com/v1beta/openai", key: "GEMINI_API_KEY", traits: Traits{System: "gcp.gemini"}},
 	"anthropic":   {base: "https://api.anthropic.com/v1", key: "ANTHROPIC_API_KEY", traits: Traits{System: "anthropic", Limits: "anthropic"}},
 	"bedrock":     {base: "https://bedrock-runtime.{region}.amazonaws.com/openai/v1", key: "AWS_BEARER_TOKEN_BEDROCK", traits: Traits{System: "aws.bedrock"}},
-	"cloudflare":  {base: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1", key: "CLOUDFLARE_API_TOKEN", traits: Traits{System: "cloudflare.workers_ai", Affinity: "X-Session-Affinity"}},
+	"cloudflare":  {base: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1", key: "CLOUDFLARE_API_TOKEN", traits: Traits{System: "cloudflare.workers_ai"}},
 	"huggingface": {base: "https://router.huggingface.co/v1", key: "HF_TOKEN", traits: Traits{System: "huggingface"}},
 	"perplexity":  {base: "https://api.perplexity.ai/v1", key: "PERPLEXITY_API_KEY", traits: Traits{System: "perplexity"}},
 }
@@ -58,7 +53,7 @@ var table = map[string]entry{
 func Presets() map[string]policies.Preset {
 	all := make(map[string]policies.Preset, len(table))
 	for name, e := range table {
-		auth := policies.AuthForm{Header: "Authorization", Prefix: "Bearer ", Extra: maps.Clone(e.extra)}
+		auth := policies.AuthForm{Header: "Authorization", Prefix: "Bearer "}
 		if e.header != "" {
 			auth.Header, auth.Prefix = e.header, ""
 		}

@@ -13,6 +13,9 @@ const maxDepth = 64
 // answerDepth is how deep an upstream's JSON may nest.
 const answerDepth = 256
 
+// maxChoices bounds the indices of choices and tool calls, and so what a hostile upstream's index can cost.
+const maxChoices = 1024
+
 // Codec is both halves of the dialect. The zero value is ready.
 type Codec struct{}
 

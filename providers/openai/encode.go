@@ -80,13 +80,13 @@ func (s *streamEncoder) headed() []byte {
 
 // role writes a choice's first chunk, once.
 func (s *streamEncoder) role(dst []byte, choice int) []byte {
-	if s.op == llm.OpCompletions || choice < 0 {
+	if s.op == llm.OpCompletions || choice < 0 || choice >= maxChoices {
 		return dst
 	}
-	for len(s.roles) <= choice && choice < maxChoices {
+	for len(s.roles) <= choice {
 		s.roles = append(s.roles, false)
 	}
-	if choice >= maxChoices || s.roles[choice] {
+	if s.roles[choice] {
 		return dst
 	}
 	s.roles[choice] = true
@@ -96,9 +96,6 @@ func (s *streamEncoder) role(dst []byte, choice int) []byte {
 	s.payload = append(s.payload, `,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}`...)
 	return sse.AppendData(dst, s.payload)
 }
-
-// maxChoices bounds what a hostile upstream's index can cost.
-const maxChoices = 1024
 
 func (s *streamEncoder) chunk(dst []byte, e *llm.Event) []byte {
 	p := append(s.payload[:0], s.headed()...)

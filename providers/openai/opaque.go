@@ -173,7 +173,7 @@ func (d *jsonDecoder) events(dst []llm.Event) ([]llm.Event, error) {
 // answer appends the events of a chat.completion or text_completion.
 func (d *jsonDecoder) answer(dst []llm.Event, root jsonedit.Value) ([]llm.Event, error) {
 	choices := root.Field("choices")
-	if choices.Kind() != jsonedit.Array || choices.Len() == 0 {
+	if choices.Kind() != jsonedit.Array || none(choices) {
 		return dst, broken("it has no choices")
 	}
 	dst = append(dst, llm.Event{Kind: llm.EventStart, ID: clone(root.Field("id")), Model: clone(root.Field("model")), Created: root.Field("created").Int()})
@@ -193,7 +193,7 @@ func (d *jsonDecoder) answer(dst []llm.Event, root jsonedit.Value) ([]llm.Event,
 		finish := c.Field("finish_reason")
 		dst = append(dst, llm.Event{Kind: llm.EventFinish, Finish: reason(finish.String())})
 		for i := n; i < len(dst); i++ {
-			dst[i].Choice = int(c.Field("index").Int())
+			dst[i].Choice = indexOf(c.Field("index"))
 		}
 		return true
 	})

@@ -115,7 +115,7 @@ func (r *reader) call(dst []llm.Event, c jsonedit.Value, place int) []llm.Event 
 		switch key {
 		case "index":
 			if v.Kind() == jsonedit.Number {
-				e.Tool = int(v.Int())
+				e.Tool = indexOf(v)
 			}
 		case "id":
 			e.ToolID = clone(v)
@@ -191,6 +191,9 @@ func count(v jsonedit.Value) int {
 	}
 	return 0
 }
+
+// indexOf is the index of a choice or a tool call, held within what can be true.
+func indexOf(v jsonedit.Value) int { return int(min(max(v.Int(), 0), maxChoices-1)) }
 
 // clone is a string of its own.
 func clone(v jsonedit.Value) string {

@@ -197,3 +197,14 @@ func FuzzScan(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkScan(b *testing.B) {
+	body := []byte(`{"model":"auto","messages":[{"role":"user","content":"` + strings.Repeat("word ", 190) + `"}],"temperature":0.2,"max_tokens":100}`)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := (Codec{}).Scan(llm.OpChat, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

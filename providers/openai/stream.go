@@ -223,7 +223,7 @@ func (d *streamDecoder) chunk(dst []llm.Event, name []byte, root jsonedit.Value)
 	if usage.Kind() != jsonedit.Object {
 		usage = groq.Field("usage")
 	}
-	if choices.Kind() != jsonedit.Array || choices.Len() == 0 {
+	if choices.Kind() != jsonedit.Array || none(choices) {
 		if usage.Kind() == jsonedit.Object {
 			return append(dst, llm.Event{Kind: llm.EventUsage, Usage: readUsage(usage), Text: d.reader.raw(usage), UsageOnly: true}), nil
 		}
@@ -254,7 +254,7 @@ func (d *streamDecoder) choice(dst []llm.Event, c jsonedit.Value) []llm.Event {
 	c.EachMember(func(key string, v jsonedit.Value) bool {
 		switch key {
 		case "index":
-			index = int(v.Int())
+			index = indexOf(v)
 		case "delta":
 			delta = v
 		case "text":
@@ -286,6 +286,13 @@ func (d *streamDecoder) choice(dst []llm.Event, c jsonedit.Value) []llm.Event {
 		dst[i].Choice = index
 	}
 	return dst
+}
+
+// none says that an array is empty.
+func none(list jsonedit.Value) bool {
+	empty := true
+	list.Each(func(jsonedit.Value) bool { empty = false; return false })
+	return empty
 }
 
 // state finds or makes the state of a choice.

@@ -135,6 +135,9 @@ func (g *Gateway) usablePool(m *policies.Model) (ok bool, why string, after time
 	if p == nil {
 		return false, "its pool is not known", time.Second
 	}
+	if m.Provider.Concurrent > 0 && p.Facts().Saturated {
+		return false, "its pool is full", time.Second
+	}
 	soonest := time.Duration(0)
 	for _, e := range p.Status() {
 		if e.State == pool.Down || e.State == pool.Loading {

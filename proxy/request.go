@@ -150,12 +150,14 @@ func (x *Exchange) edits(a *attempt) openai.Edits {
 	if !x.env.Op.Generates() {
 		return ed
 	}
+	traits := providers.TraitsOf(a.provider)
+	ed.MaxTokensField = traits.MaxTokensField
 	ed.MaxTokensDefault, ed.MaxTokensCap = x.route.MaxTokens.Default, x.route.MaxTokens.Cap
 	if a.fold {
 		stream := true
 		ed.Stream = &stream
 	}
-	ed.AskUsage = a.fold || x.env.Stream
+	ed.AskUsage = (a.fold || x.env.Stream) && !traits.NoStreamUsage
 	return ed
 }
 

@@ -102,6 +102,9 @@ func (x *Exchange) writeEvents(dst, chunk []byte, end bool) ([]byte, Verdict) {
 // emit appends what an event causes for the client: to the held bytes before the first real event of a stream, to dst after it. A folding
 // encoder and a JSON body speak at the end only, so they are never held.
 func (x *Exchange) emit(dst []byte, a *attempt, e *llm.Event) []byte {
+	if e.Kind == llm.EventUsage && !a.stream && x.env.Stream && !x.env.UsageAsked {
+		return dst // a body told as a stream: the client did not ask for the count
+	}
 	if x.committed || !x.streams(a) {
 		return a.enc.Append(dst, e)
 	}

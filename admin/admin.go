@@ -1,0 +1,173 @@
+package admin
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sluice-gateway/sluice/proxy"
+	"github.com/sluice-gateway/sluice/tenants"
+)
+
+// Options are what the admin listener shows.
+type Options struct {
+	Gateway *proxy.Gateway
+	Metrics http.Handler      // answers GET /metrics
+	Version string            // of the binary
+	Reload  func() *LoadError // the last load that failed and was not made good since; nil = none
+}
+
+// LoadError is why the policy file, as it is now, is not the policy in force.
+type LoadError struct {
+	Message string    `json:"message"`
+	File    string    `json:"file"`
+	Line    int       `json:"line"` // 0 = the file as a whole
+	Column  int       `json:"column"`
+	At      time.Time `json:"at"`
+}
+
+// server answers the admin listener.
+type server struct{ o Options }
+
+// Handler returns the handler of the admin listener.
+func Handler(o Options) http.Handler {
+	s := &server{o}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", s.livez)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	for _, e := range []struct {
+		method, path string
+		role         tenants.Role
+		h            http.Handler
+	}{
+		{"GET", "/metrics", tenants.Viewer, o.Metrics},
+		{"GET", "/admin/status", tenants.Viewer, http.HandlerFunc(s.status)},
+		{"GET", "/admin/keys", tenants.Viewer, http.HandlerFunc(s.keys)},
+		{"POST", "/admin/drain", tenants.Operator, http.HandlerFunc(s.drain)},
+		{"GET", "/debug/pprof/", tenants.Admin, http.HandlerFunc(pprof.Index)},
+		{"GET", "/debug/pprof/cmdline", tenants.Admin, http.HandlerFunc(pprof.Cmdline)},
+		{"GET", "/debug/pprof/profile", tenants.Admin, http.HandlerFunc(pprof.Profile)},
+		{"GET", "/debug/pprof/symbol", tenants.Admin, http.HandlerFunc(pprof.Symbol)},
+		{"GET", "/debug/pprof/trace", tenants.Admin, http.HandlerFunc(pprof.Trace)},
+	} {
+		mux.Handle(e.path, s.needs(e.role, only(e.method, e.h)))
+	}
+	mux.Handle("/", s.needs(tenants.Viewer, http.HandlerFunc(s.unknown)))
+	return s.guard(mux)
+}
+
+// guard keeps web pages out: a page in a browser on this machine may send requests to a listener on loopback, also under a name of its own
+// that it lets point here.
+func (s *server) guard(next http.Handler) http.Handler {
+	next = http.NewCrossOriginProtection().Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !s.o.Gateway.Snapshot().Book.AdminKeys() && !named(r.Host) {
+			fail(w, http.StatusForbidden, "forbidden", "Without admin keys this listener answers to localhost and to addresses only.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// named reports whether the Host header is an address or localhost.
+func named(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return host == "" || strings.EqualFold(host, "localhost")
+}
+
+// needs lets a request through that carries an admin key of at least the role. Without admin keys in the policy, the listener is on loopback and
+// everybody there may do everything.
+func (s *server) needs(role tenants.Role, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if book := s.o.Gateway.Snapshot().Book; book.AdminKeys() {
+			has, err := book.Admin(r.Header)
+			if err != nil {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				fail(w, err.Status, err.Code, err.Message)
+				return
+			}
+			if has < role {
+				fail(w, http.StatusForbidden, "forbidden", "This needs an admin key with the role "+role.String()+".")
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// livez says that the process runs.
+func (s *server) livez(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") }
+
+// readyz says whether new requests should come here. A dead pool does not make the gateway unready: the external side may answer.
+func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if s.o.Gateway.Draining() {
+		text(w, http.StatusServiceUnavailable, "draining")
+		return
+	}
+	text(w, http.StatusOK, "ok")
+}
+
+// drain makes the gateway unready; what is open, and what still comes, is answered.
+func (s *server) drain(w http.ResponseWriter, _ *http.Request) {
+	s.o.Gateway.Drain()
+	write(w, http.StatusOK, struct {
+		Draining bool  `json:"draining"`
+		InFlight int64 `json:"in_flight"`
+	}{true, s.o.Gateway.Inflight()})
+}
+
+func (s *server) unknown(w http.ResponseWriter, _ *http.Request) {
+	fail(w, http.StatusNotFound, "unknown_path", "There is nothing at this path.")
+}
+
+// only answers any other method than the path's with a 405.
+func only(method string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
+			w.Header().Set("Allow", method)
+			fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "This path takes "+method+".")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func text(w http.ResponseWriter, status int, s string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(s + "\n")) // a failed write means that nobody is there to be told
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // a failed write means that nobody is there to be told
+}
+
+// fail answers with an error in OpenAI's form, as the data listener does.
+func fail(w http.ResponseWriter, status int, code, message string) {
+	type body struct {
+		Message string  `json:"message"`
+		Type    string  `json:"type"`
+		Param   *string `json:"param"`
+		Code    string  `json:"code"`
+	}
+	write(w, status, struct {
+		Error body `json:"error"`
+	}{body{message, "invalid_request_error", nil, code}})
+}

@@ -1,0 +1,128 @@
+package admin
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/breaker"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/router/pool"
+)
+
+type statusBody struct {
+	Version   string                    `json:"version"`
+	Policy    policyStatus              `json:"policy"`
+	Draining  bool                      `json:"draining"`
+	Providers map[string]providerStatus `json:"providers"`
+	Breakers  []breaker.Status          `json:"breakers"`
+	Envoys    []struct{}                `json:"envoys"` // none in this version
+	Exchanges exchanges                 `json:"exchanges"`
+}
+
+type policyStatus struct {
+	File       string     `json:"file"`
+	Hash       string     `json:"hash"`
+	Generation int        `json:"generation"`
+	LoadedAt   time.Time  `json:"loaded_at"`
+	LastError  *LoadError `json:"last_error"`
+	Notices    []string   `json:"notices"`
+}
+
+type exchanges struct {
+	InFlight int64 `json:"in_flight"`
+	Total    int64 `json:"total"`
+}
+
+// providerStatus is a pool with its endpoints, or an external provider with its credentials.
+type providerStatus struct {
+	Kind        string                `json:"kind"` // own or external
+	Engine      string                `json:"engine,omitempty"`
+	Preset      string                `json:"preset,omitempty"`
+	Region      string                `json:"region,omitempty"`
+	BaseURL     string                `json:"base_url,omitempty"`
+	Models      []string              `json:"models"`
+	Endpoints   []pool.EndpointStatus `json:"endpoints,omitempty"`
+	Healthy     *int                  `json:"healthy,omitempty"` // endpoints that may be picked
+	InFlight    *int                  `json:"in_flight,omitempty"`
+	Tokens      *int                  `json:"tokens,omitempty"` // in flight, estimated
+	Credentials int                   `json:"credentials"`
+	Parked      []parked              `json:"parked,omitempty"` // credentials that rest
+}
+
+type parked struct {
+	Credential string    `json:"credential"` // an id that says nothing of the key
+	Until      time.Time `json:"until"`
+}
+
+func (s *server) status(w http.ResponseWriter, _ *http.Request) {
+	g := s.o.Gateway
+	snap := g.Snapshot()
+	p := snap.Policy
+	body := statusBody{
+		Version:   s.o.Version,
+		Policy:    policyStatus{File: p.File, Hash: p.Version, Generation: snap.Generation, LoadedAt: snap.LoadedAt, Notices: []string{}},
+		Draining:  g.Draining(),
+		Providers: map[string]providerStatus{},
+		Breakers:  append([]breaker.Status{}, g.Breakers()...),
+		Envoys:    []struct{}{},
+		Exchanges: exchanges{g.Inflight(), g.Total()},
+	}
+	if s.o.Reload != nil {
+		body.Policy.LastError = s.o.Reload()
+	}
+	for _, n := range p.Notices {
+		body.Policy.Notices = append(body.Policy.Notices, n.Error())
+	}
+	for name, pr := range p.Providers {
+		body.Providers[name] = s.provider(p, pr)
+	}
+	write(w, http.StatusOK, body)
+}
+
+func (s *server) provider(p *policies.Policy, pr *policies.Provider) providerStatus {
+	st := providerStatus{Kind: "external", Preset: pr.Preset, Region: pr.Region, Models: []string{}, Credentials: len(pr.Keys)}
+	for _, name := range slices.Sorted(maps.Keys(p.Models)) {
+		if p.Models[name].Provider == pr {
+			st.Models = append(st.Models, name)
+		}
+	}
+	for _, r := range s.o.Gateway.Resting(pr) {
+		st.Parked = append(st.Parked, parked{r.ID, r.Until})
+	}
+	if !pr.Own {
+		if len(pr.Endpoints) > 0 {
+			st.BaseURL = pr.Endpoints[0].Redacted()
+		}
+		return st
+	}
+	st.Kind, st.Engine = "own", pr.Engine
+	if pl := s.o.Gateway.Pools().Pool(pr.Name); pl != nil {
+		f := pl.Facts()
+		st.Endpoints, st.Healthy, st.InFlight, st.Tokens = pl.Status(), &f.Healthy, &f.Inflight, &f.Tokens
+	}
+	return st
+}
+
+// keyStatus is a declared key: its name, never the key or its hash.
+type keyStatus struct {
+	Tenant  string    `json:"tenant"`
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires,omitzero"`
+	Expired bool      `json:"expired"`
+}
+
+func (s *server) keys(w http.ResponseWriter, _ *http.Request) {
+	p := s.o.Gateway.Snapshot().Policy
+	now := time.Now()
+	list := []keyStatus{}
+	for _, name := range slices.Sorted(maps.Keys(p.Tenants)) {
+		for _, k := range p.Tenants[name].Keys {
+			list = append(list, keyStatus{name, k.ID, k.Expires, !k.Expires.IsZero() && !now.Before(k.Expires)})
+		}
+	}
+	write(w, http.StatusOK, struct {
+		Keys []keyStatus `json:"keys"`
+	}{list})
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/jsonedit"
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/providers"
+	"github.com/sluice-gateway/sluice/providers/openai"
+	"github.com/sluice-gateway/sluice/router"
+)
+
+// options are what policies compile with. Offline leaves secrets alone: for commands that call nobody.
+func (w *world) options(offline bool) policies.Options {
+	return policies.Options{Presets: providers.Presets(), Classes: router.Classes[:], Env: w.env, ReadFile: os.ReadFile, Offline: offline}
+}
+
+// refused prints the problems of a policy that does not load, in the contract's form, and returns the failure that says no more. Any other error
+// is returned as it is.
+func (w *world) refused(err error) error {
+	var ps policies.Problems
+	if !errors.As(err, &ps) {
+		return err
+	}
+	if err := ps.Format(w.stderr); err != nil {
+		return err
+	}
+	return printed()
+}
+
+// loadTested loads a policy and runs its in-file tests, as a server does before it takes one. A test that fails is a problem like any other.
+func loadTested(path string, src []byte, o policies.Options) (*policies.Policy, error) {
+	p, ps := policies.LoadBytes(path, src, o)
+	if len(ps) > 0 {
+		return nil, ps
+	}
+	r := router.New(router.Options{})
+	lines := strings.Split(string(src), "\n")
+	for i, t := range p.Tests {
+		if wrong := runTest(p, r, t); wrong != "" {
+			source := ""
+			if n := t.Pos.Line; n >= 1 && n <= len(lines) {
+				source = strings.TrimSuffix(lines[n-1], "\r")
+			}
+			ps = append(ps, policies.Problem{File: p.File, Line: t.Pos.Line, Column: t.Pos.Column, Path: fmt.Sprintf("tests[%d]", i), Message: fmt.Sprintf("test %q failed: %s", t.Name, wrong), Source: source})
+		}
+	}
+	if len(ps) > 0 {
+		return nil, ps
+	}
+	return p, nil
+}
+
+// runTest returns what is wrong with the decision that an in-file test asks for, or "".
+func runTest(p *policies.Policy, r *router.Router, t policies.Test) string {
+	q := question{path: chatPath, header: map[string]string{}}
+	for name, value := range t.Headers {
+		q.header[strings.ToLower(name)] = value
+	}
+	q.body = append(jsonedit.AppendString([]byte(`{"model":`), t.Route), `,"messages":[{"role":"user","content":`...)
+	q.body = append(jsonedit.AppendString(q.body, t.Prompt), `}]}`...)
+	d, _, err := q.ask(p, r)
+	if err != nil && d == nil {
+		return err.Error()
+	}
+	o := policies.Outcome{Tier: d.Tier, Class: d.Class, Rule: d.Rule, Denied: err != nil}
+	for i, a := range d.Plan.Attempts {
+		if i == 0 {
+			o.Model = a.Model.Key
+		}
+		o.Providers = append(o.Providers, a.Model.Provider.Name)
+	}
+	return t.Check(o)
+}
+
+const chatPath = "/v1/chat/completions"
+
+// question is a request that is decided and not sent.
+type question struct {
+	path   string
+	body   []byte
+	header map[string]string // by lower name
+	key    *policies.Key
+	given  givenFacts
+	trace  bool
+	now    time.Time
+}
+
+// ask scans the request and decides. Without a decision the error says why the request never came to one; beside a decision it is the
+// refusal that was decided.
+func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, *policies.Route, error) {
+	env, err := openai.Codec{}.Scan(operation(q.path), q.body)
+	if err != nil {
+		return nil, nil, err
+	}
+	route, ok := p.Route(env.Model, q.key)
+	if !ok {
+		return nil, nil, fmt.Errorf("model_not_found: no route answers to %q%s", env.Model, q.scope())
+	}
+	if q.now.IsZero() {
+		q.now = time.Now()
+	}
+	in := router.Input{Envelope: env, Path: q.path, Method: "POST", Header: q.headerOf, Key: q.key, Route: route, Now: q.now, Explain: q.trace}
+	q.given.fill(&in)
+	d, refusal := r.Decide(p, &in)
+	if refusal != nil {
+		return d, route, refusal
+	}
+	return d, route, nil
+}
+
+func (q *question) headerOf(lower string) string { return q.header[lower] }
+
+func (q *question) scope() string {
+	if q.key == nil {
+		return ""
+	}
+	return " for the key " + q.key.Tenant.Name + "/" + q.key.ID
+}
+
+// operation is what a path of the API asks for; every path that Sluice has no name for is opaque.
+func operation(path string) llm.Op {
+	switch path {
+	case chatPath:
+		return llm.OpChat
+	case "/v1/completions":
+		return llm.OpCompletions
+	case "/v1/embeddings":
+		return llm.OpEmbeddings
+	}
+	return llm.OpOpaque
+}

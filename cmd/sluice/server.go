@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/sluice-gateway/sluice/admin"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/proxy"
+	"github.com/sluice-gateway/sluice/proxy/httpproxy"
+	"github.com/sluice-gateway/sluice/router"
+	"github.com/sluice-gateway/sluice/telemetry"
+)
+
+// Limits of the listeners, and of what happens in the background.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 120 * time.Second
+	headerBytes   = 64 << 10
+	probeEvery    = 2 * time.Second
+	refreshEvery  = 10 * time.Second
+	flushLimit    = 3 * time.Second // for telemetry at the end
+)
+
+// addresses are where a server listens.
+type addresses struct{ data, admin net.Addr }
+
+// server is a running gateway: the listeners and what goes on behind them.
+type server struct {
+	log     *slog.Logger
+	sink    *telemetry.Sink
+	gateway *proxy.Gateway
+	plane   *httpproxy.Handler
+	cert    *certificate // nil without TLS
+	reload  *reloader    // nil without a file
+
+	data, admin *http.Server
+	addr        addresses
+	failed      chan error // a listener that ended by itself
+	background  sync.WaitGroup
+	ctx         context.Context
+	cancel      context.CancelFunc
+}
+
+// newServer puts a gateway together. Nothing listens yet.
+func newServer(w *world, p *policies.Policy, log *slog.Logger) (*server, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.ctx))
+	s := &server{log: log, ctx: ctx, cancel: cancel, failed: make(chan error, 2)}
+	var err error
+	if p.Server.TLSCert != "" {
+		if s.cert, err = newCertificate(p.Server.TLSCert, p.Server.TLSKey); err != nil {
+			cancel()
+			return nil, err
+		}
+	}
+	s.sink, err = telemetry.New(ctx, telemetry.Options{ServiceVersion: version(), OTLPEndpoint: p.Telemetry.OTLPEndpoint, AccessLog: p.Telemetry.AccessLog, Logger: log})
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Panicked: s.panicked})
+	s.plane = httpproxy.New(s.gateway, s.panicked)
+	if err := s.sink.Observe(sources(s.gateway)); err != nil {
+		cancel()
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	s.sink.Reload(true)
+	quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug) // what net/http says of clients' connections
+	s.data = &http.Server{Handler: s.plane, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes, ErrorLog: quiet, Protocols: protocols(s.cert != nil)}
+	if s.cert != nil {
+		s.data.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.cert.current}
+	}
+	s.admin = &http.Server{
+		Handler:           admin.Handler(admin.Options{Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Reload: s.loadError}),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes, ErrorLog: quiet,
+	}
+	return s, nil
+}
+
+// protocols are HTTP/1.1 and HTTP/2, the latter also in the clear (prior knowledge) where there is no TLS.
+func protocols(encrypted bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(encrypted)
+	p.SetUnencryptedHTTP2(!encrypted)
+	return p
+}
+
+// panicked records a recovered panic. Its value may hold a client's text, so only its type is shown unless the runtime made it.
+func (s *server) panicked(v any, stack []byte) {
+	s.sink.Panic()
+	text := fmt.Sprintf("a %T", v)
+	if err, ok := v.(runtime.Error); ok {
+		text = err.Error()
+	}
+	s.log.Error("recovered from a panic", "panic", text, "stack", string(stack))
+}
+
+// watchFile makes start follow the policy's file, of which src is what was read.
+func (s *server) watchFile(path string, src []byte, o policies.Options) {
+	s.reload = newReloader(path, src, o, s)
+}
+
+// start listens, and begins what goes on in the background.
+func (s *server) start() error {
+	p := s.gateway.Snapshot().Policy
+	data, err := net.Listen("tcp", p.Server.Listen)
+	if err != nil {
+		return s.abandon(fmt.Errorf("server.listen: %w", err))
+	}
+	control, err := net.Listen("tcp", p.Server.Admin)
+	if err != nil {
+		data.Close()
+		return s.abandon(fmt.Errorf("server.admin: %w", err))
+	}
+	s.addr = addresses{data.Addr(), control.Addr()}
+	serve := func(run func() error) {
+		if err := run(); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- err
+		}
+	}
+	s.background.Go(func() {
+		serve(func() error {
+			if s.cert != nil {
+				return s.data.ServeTLS(data, "", "")
+			}
+			return s.data.Serve(data)
+		})
+	})
+	s.background.Go(func() { serve(func() error { return s.admin.Serve(control) }) })
+	probe := prober{s.plane}
+	s.background.Go(func() { s.gateway.Pools().Watch(s.ctx, probe.probe, probeEvery) })
+	if s.reload != nil {
+		s.background.Go(func() { s.reload.run(s.ctx) })
+	}
+	s.background.Go(s.refresh)
+	return nil
+}
+
+// abandon gives up a server that did not start.
+func (s *server) abandon(err error) error {
+	s.cancel()
+	return errors.Join(err, s.flush())
+}
+
+func (s *server) url() string {
+	scheme := "http"
+	if s.cert != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + s.addr.data.String() + "/v1"
+}
+
+// refresh reads secrets and certificates again from time to time.
+func (s *server) refresh() {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.refreshNow()
+	}
+}
+
+func (s *server) refreshNow() {
+	if n, err := s.gateway.Snapshot().Policy.RefreshSecrets(); err != nil {
+		s.log.Error("secrets not read again; the old ones stay", "error", err)
+	} else if n > 0 {
+		s.log.Info("secrets read again", "changed", n)
+	}
+	if s.cert == nil {
+		return
+	}
+	if changed, err := s.cert.refresh(); err != nil {
+		s.log.Error("certificate not read again; the old one stays", "error", err)
+	} else if changed {
+		s.log.Info("certificate read again")
+	}
+}
+
+// reloadNow is SIGHUP.
+func (s *server) reloadNow() {
+	s.refreshNow()
+	if s.reload != nil {
+		s.reload.ask()
+	}
+}
+
+func (s *server) loadError() *admin.LoadError {
+	if s.reload == nil {
+		return nil
+	}
+	return s.reload.failure.Load()
+}
+
+// stop makes the gateway unready, stops accepting and lets what is open finish within the limit, or until one more signal to stop.
+func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
+	s.gateway.Drain()
+	s.log.Info("stopping", "in_flight", s.gateway.Inflight(), "limit", limit.String())
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	hurry := make(chan struct{})
+	defer close(hurry)
+	go func() {
+		for {
+			select {
+			case <-hurry:
+				return
+			case sig, ok := <-signals:
+				if !ok || stops(sig) {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	if err := s.data.Shutdown(ctx); err != nil {
+		s.log.Warn("requests cut off", "in_flight", s.gateway.Inflight())
+		_ = s.data.Close() // closing again what Shutdown has closed is no news
+	}
+	s.cancel()
+	_ = s.admin.Close()
+	s.settle()
+	s.background.Wait()
+	s.plane.Close()
+	err := s.flush()
+	if err != nil {
+		s.log.Warn("telemetry not sent", "error", err)
+	}
+	return nil
+}
+
+// settle waits a moment for exchanges whose connections were cut: their records come from their own goroutines.
+func (s *server) settle() {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 200 {
+		if s.gateway.Inflight() == 0 {
+			return
+		}
+		<-tick.C
+	}
+}
+
+func (s *server) flush() error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
+	defer cancel()
+	return s.sink.Shutdown(ctx)
+}
+
+// sources are what the gauges show.
+func sources(g *proxy.Gateway) telemetry.Sources {
+	states := map[string]int64{"half-open": 1, "open": 2}
+	return telemetry.Sources{
+		InFlight: g.Inflight,
+		Breakers: func(yield func(telemetry.BreakerState) bool) {
+			for _, b := range g.Breakers() {
+				target := b.Endpoint
+				if target == "" {
+					target = b.Credential
+				}
+				if !yield(telemetry.BreakerState{Provider: b.Provider, Model: b.Model, Target: target, State: states[b.State]}) {
+					return
+				}
+			}
+		},
+		Endpoints: func(yield func(telemetry.EndpointState) bool) {
+			for _, p := range g.Pools().Pools() {
+				for _, e := range p.Status() {
+					up := e.State.String() == "ready" || e.State.String() == "unknown"
+					if !yield(telemetry.EndpointState{Provider: p.Name(), Endpoint: e.Host, Healthy: up, InFlight: int64(e.Inflight), Tokens: int64(e.Tokens)}) {
+						return
+					}
+				}
+			}
+		},
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluice-gateway/sluice/telemetry"
 )
@@ -47,6 +48,10 @@ func dumpBody(b *strings.Builder, body []byte) {
 	text := string(body)
 	if len(text) > 64<<10 {
 		text = fmt.Sprintf("(%d bytes)\n", len(text))
+	}
+	if !utf8.Valid(body) {
+		fmt.Fprintf(b, "!bytes %q\n", body)
+		return
 	}
 	b.WriteString(strings.ReplaceAll(text, "\r", "␍"))
 	if !strings.HasSuffix(text, "\n") {

@@ -274,7 +274,7 @@ def serve(children):
     endpoints = start_pool(children, ports, logs, real)
     if not external:
         start_external(children, ports, logs)
-    gateway = children.start("sluice", [SLUICE, "serve", "--config", file])
+    gateway = children.start("sluice", [SLUICE, "serve", "--config", file, "--log", "text"])
     wait(f"http://127.0.0.1:{ports['admin']}/readyz", gateway, "sluice serve")
     banner(ports, real, endpoints, external, file)
     code = gateway.wait()

@@ -61,7 +61,7 @@ func (x *Exchange) endAttempt(a *attempt) {
 
 // billed reports whether a model may have worked on an attempt that reported nothing: it answered 2xx, or it was sent and never answered.
 func (x *Exchange) billed(a *attempt) bool {
-	if x.env == nil || x.env.Op == llm.OpOpaque && a.outBytes == 0 {
+	if x.env == nil || x.pass != nil { // a passthrough path names no model
 		return false
 	}
 	if a.sent.IsZero() || a.rec.Cause == CauseRefused.String() || a.rec.Cause == CauseConnect.String() {
@@ -96,7 +96,7 @@ func (x *Exchange) sum() {
 	}
 	last := &r.Attempts[n-1]
 	r.Usage, r.UsageKind = last.Usage, last.UsageKind
-	if r.Outcome == "ok" || r.Outcome == "interrupted" || last.Class == "" {
+	if r.Outcome == "ok" || r.Outcome == "interrupted" || last.Class == "" || !last.FirstToken.IsZero() {
 		r.Model, r.Provider, r.Tier = last.Model, last.Provider, last.Tier
 		r.ResponseID, r.ResponseModel, r.Finish = last.ResponseID, last.ResponseModel, last.Finish
 	}

@@ -47,6 +47,8 @@ func (p *played) ask(r *testkit.Request) testkit.Answer {
 	}
 	if reply != nil {
 		c.reply(reply)
+	} else if time.Sleep(r.Slow()); !r.Whole() {
+		c.follow(x.Fail(proxy.CauseClientGone, io.ErrUnexpectedEOF))
 	} else {
 		c.serve()
 	}

@@ -151,6 +151,10 @@ func (x *Exchange) observe(a *attempt, e *llm.Event) {
 		a.usage, a.seenUsage = e.Usage, true
 	case llm.EventText, llm.EventReasoning, llm.EventRefusal, llm.EventTool:
 		a.outBytes += len(e.Text)
+	case llm.EventData:
+		if a.stream {
+			a.outBytes += 4 // an event of an opaque stream counts as a token, should nobody report a number
+		}
 	}
 	if e.Real() {
 		x.succeeded(a)
@@ -191,8 +195,11 @@ func (x *Exchange) Interrupted() []byte { return bytes.Clone(x.held) }
 func (x *Exchange) complete(a *attempt) {
 	x.finished = true
 	x.rec.Outcome = "ok"
-	if a.status >= 400 {
+	switch { // on passthrough paths an upstream's own error is the answer
+	case a.status >= 500:
 		x.rec.Outcome = "upstream_error"
+	case a.status >= 400:
+		x.rec.Outcome = "client_error"
 	}
 	x.remember(a)
 	x.endAttempt(a)

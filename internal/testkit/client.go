@@ -53,6 +53,9 @@ func (r *Request) send(c *Conn) {
 		switch st.do {
 		case "delay":
 			time.Sleep(st.delay) // virtual
+		case "half":
+			_ = c.CloseWrite()
+			return
 		case "cut", "reset":
 			c.Reset()
 			return
@@ -86,6 +89,17 @@ type Request struct {
 	Wait   time.Duration // passes before it
 	Leave  time.Duration // the client leaves so long after it began; 0 = stays
 	script *script
+}
+
+// Whole reports whether the client says all of its body.
+func (r *Request) Whole() bool { return r.script.whole() }
+
+// Slow is how long the client takes to say its body.
+func (r *Request) Slow() (d time.Duration) {
+	for _, st := range r.script.steps {
+		d += st.delay
+	}
+	return d
 }
 
 var errRequest = errors.New("a request begins with its line, such as POST /v1/chat/completions")

@@ -14,6 +14,7 @@ import (
 //	!delay 5s         waits
 //	!hang             says nothing more, for ever
 //	!cut              closes the connection
+//	!half             (requests) says nothing more and still listens
 //	!reset            breaks the connection
 //	!refuse           (first line, upstreams) the connection is refused
 //	!dialhang         (first line, upstreams) the connection never comes about
@@ -54,7 +55,7 @@ func (s *script) body() []byte {
 // whole reports whether the body ends as it should.
 func (s *script) whole() bool {
 	for _, st := range s.steps {
-		if st.do == "cut" || st.do == "reset" || st.do == "hang" {
+		if st.do == "cut" || st.do == "half" || st.do == "reset" || st.do == "hang" {
 			return false
 		}
 	}
@@ -103,7 +104,7 @@ func (s *script) add(b []byte) {
 func (s *script) directive(line string) error {
 	name, arg, _ := strings.Cut(line, " ")
 	switch name {
-	case "hang", "cut", "reset", "refuse", "dialhang":
+	case "hang", "cut", "half", "reset", "refuse", "dialhang":
 		s.steps = append(s.steps, step{do: name})
 		return nil
 	case "delay", "leave", "wait":

@@ -55,7 +55,7 @@ func (c *call) readWhole() bool {
 	_, err := b.ReadFrom(io.LimitReader(c.r.Body, limit+1))
 	if err != nil {
 		c.x.Fail(proxy.CauseClientGone, err)
-		return false
+		panic(http.ErrAbortHandler) // a client that only stopped sending must not read an empty 200
 	}
 	c.body = b.Bytes()
 	return true

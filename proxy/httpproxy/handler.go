@@ -113,10 +113,7 @@ func (c *call) run(v proxy.Verdict) {
 			c.reply(v.Reply)
 			return
 		case proxy.Stop:
-			if c.sent {
-				panic(http.ErrAbortHandler) // the client must not take a broken body for a whole one
-			}
-			return
+			panic(http.ErrAbortHandler) // the client must not take a broken body, or none, for a whole answer
 		default:
 			return
 		}
@@ -153,12 +150,12 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 		return c.fail(watch, err, true)
 	}
 	defer resp.Body.Close()
-	v = c.x.Response(resp.StatusCode, resp.Header)
-	watch.look()
-	body, err := decoded(resp, c.x.Reads())
+	body, err := decoded(resp, c.x.Reads()) // before the exchange sees the head, which changes with it
 	if err != nil {
 		return c.fail(watch, err, false)
 	}
+	v = c.x.Response(resp.StatusCode, resp.Header)
+	watch.look()
 	if v.Action == proxy.More {
 		if err := c.head(); err != nil {
 			return c.x.Fail(proxy.CauseClientGone, err)
@@ -241,7 +238,10 @@ func (c *call) head() error {
 	}
 	c.sent = true
 	status, fields := c.x.ResponseHead()
-	setHeader(c.w.Header(), fields)
+	h := c.w.Header()
+	if setHeader(h, fields); h["Content-Type"] == nil {
+		h["Content-Type"] = nil // the upstream said none: the server must not guess one
+	}
 	c.w.WriteHeader(status)
 	if c.x.Streams() {
 		return http.NewResponseController(c.w).Flush()

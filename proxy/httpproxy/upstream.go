@@ -187,6 +187,7 @@ func decoded(resp *http.Response, reads bool) (io.Reader, error) {
 		return resp.Body, nil
 	}
 	resp.Header.Del("Content-Encoding")
+	resp.Header.Del("Content-Length")
 	in := &counted{r: resp.Body}
 	var r io.Reader
 	var err error

@@ -1,0 +1,76 @@
+//go:build real
+
+// Package e2e tests the real binary from outside: processes, sockets, signals, the real llama.cpp server, and the simulated provider where a fault is
+// needed that no real one shows on demand. It needs `scripts/fetch pool`.
+//
+// Its invariant: what a test asserts, an operator or a client could have seen too.
+package e2e
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/internal/harness"
+	"github.com/sluice-gateway/sluice/internal/simulator"
+)
+
+const binaryEnv = "SLUICE_E2E_BINARY" // names a built binary; else it is built once
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Getenv(binaryEnv) != "" {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "sluice-e2e-*")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "sluice")
+		if err = harness.Build("..", "./cmd/sluice", path); err == nil {
+			err = os.Setenv(binaryEnv, path)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func binary() string { return os.Getenv(binaryEnv) }
+
+// provider starts a simulated provider in the test's process: its log shows, to the byte, what left the gateway.
+func provider(t *testing.T, o simulator.Options) (sim *simulator.Server, addr string) {
+	t.Helper()
+	sim = simulator.New(o)
+	s := httptest.NewServer(sim)
+	t.Cleanup(s.Close)
+	return sim, strings.TrimPrefix(s.URL, "http://")
+}
+
+// serve serves a policy that leaves its server section to this: free ports, all headers, an access line each.
+func serve(t *testing.T, policy string, env ...string) *harness.Gateway {
+	t.Helper()
+	return harness.Serve(t, binary(), policy+server, env...)
+}
+
+const server = `
+server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", headers: full}
+telemetry: {access_log: on}
+`
+
+// poolPolicy is a pool of llama.cpp endpoints and nothing else, under the route pool.
+func poolPolicy(endpoints ...string) string {
+	return fmt.Sprintf(`version: 1
+providers:
+  pool: {engine: llamacpp, endpoints: ["http://%s"]}
+models:
+  small: {provider: pool, name: smollm2-135m}
+routes:
+  pool: {rules: [{use: [small]}]}
+`, strings.Join(endpoints, `", "http://`))
+}

@@ -144,6 +144,9 @@ func (c *compiler) keys() bool {
 // server compiles where and how the gateway listens.
 func (c *compiler) server(n *node) {
 	s := &c.p.Server
+	if n != nil {
+		s.Pos = n.key
+	}
 	s.Listen, s.Admin = n.at("listen").str("127.0.0.1:8080"), n.at("admin").str("127.0.0.1:8081")
 	okListen, okAdmin := c.listener(n.at("listen")), c.listener(n.at("admin"))
 	open := okListen && !loopback(s.Listen)

@@ -110,13 +110,17 @@ func Compile(f *File, o Options) (*Policy, Problems) {
 	return c.p, nil
 }
 
-func (c *compiler) problem(n *node, format string, args ...any) {
-	c.problems = append(c.problems, c.f.problem(n.pos, n.path, format, args...))
-}
+func (c *compiler) problem(n *node, format string, args ...any) { c.report(n, n.pos, format, args...) }
 
 // problemKey reports a problem at the key that names the node.
 func (c *compiler) problemKey(n *node, format string, args ...any) {
-	c.problems = append(c.problems, c.f.problem(n.key, n.path, format, args...))
+	c.report(n, n.key, format, args...)
+}
+
+func (c *compiler) report(n *node, at Position, format string, args ...any) {
+	if len(c.problems) < maxProblems {
+		c.problems = append(c.problems, c.f.problem(at, n.path, format, args...))
+	}
 }
 
 func (c *compiler) notice(n *node, format string, args ...any) {
@@ -130,7 +134,7 @@ func (c *compiler) expr(n *node) *Expr {
 	}
 	e, ps := c.exprs.compile(n.text)
 	for _, p := range ps {
-		c.problems = append(c.problems, c.f.problem(c.f.inside(n, p.line, p.column), n.path, "%s", p.message))
+		c.report(n, c.f.inside(n, p.line, p.column), "%s", p.message)
 	}
 	return e
 }

@@ -47,6 +47,7 @@ type Provider struct {
 	DrainTokens  int     // with drain; 0 = to the end
 	TraceContext bool    // traceparent may leave
 	GPUPerHour   float64 // USD an hour, all GPUs together
+	Pos          Position
 }
 
 // AuthForm says how a provider takes its credential.
@@ -118,6 +119,7 @@ type Route struct {
 	Residency []string // regions; empty = any
 	Direct    bool     // made for a model's own name, not written in the file
 	Content   string   // off, redacted or full
+	Pos       Position // zero for Direct
 
 	asked    string // the carrier as written
 	resident *bound
@@ -212,6 +214,7 @@ type Server struct {
 	CORS        []string
 	EnvoyMode   string // filter or edge
 	EnvoyBinary string // auto, external or a path
+	Pos         Position
 }
 
 // Telemetry is where records go.

@@ -49,6 +49,7 @@ func (c *compiler) blank(name string) *Route {
 
 func (c *compiler) route(name string, n *node) *Route {
 	r := c.blank(name)
+	r.Pos = n.key
 	c.matchList(r, n.at("match"))
 	c.rules(r, n.at("rules"))
 	if g := n.at("by_gain"); g != nil {

@@ -85,7 +85,13 @@ type checker struct {
 
 func (c *checker) problem(n *node, at Position, format string, args ...any) {
 	n.bad = true
-	c.problems = append(c.problems, c.file.problem(at, n.path, format, args...))
+	c.report(n, at, format, args...)
+}
+
+func (c *checker) report(n *node, at Position, format string, args ...any) {
+	if len(c.problems) < maxProblems {
+		c.problems = append(c.problems, c.file.problem(at, n.path, format, args...))
+	}
 }
 
 func (c *checker) check(s *shape, n *node) {
@@ -212,7 +218,7 @@ func (c *checker) object(s *shape, n *node) {
 			if at == (Position{}) {
 				at = n.pos
 			}
-			c.problems = append(c.problems, c.file.problem(at, n.path, "%q is missing", f.name))
+			c.report(n, at, "%q is missing", f.name)
 		}
 	}
 }

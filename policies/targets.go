@@ -28,7 +28,7 @@ func (c *compiler) provider(name string, n *node) {
 	p := &Provider{
 		Name: name, Engine: n.at("engine").str(""), Preset: n.at("preset").str(""), Dialect: n.at("dialect").str(""),
 		Region: n.at("region").str(""), Concurrent: n.at("concurrent").integer(0), Cancel: "cancel",
-		TraceContext: n.at("trace_context").boolean(false), Auth: AuthForm{Header: "Authorization", Prefix: "Bearer "},
+		TraceContext: n.at("trace_context").boolean(false), Auth: AuthForm{Header: "Authorization", Prefix: "Bearer "}, Pos: n.key,
 	}
 	before := len(c.problems)
 	kinds := 0

@@ -23,6 +23,9 @@ import (
 const (
 	maxFile  = 1 << 20 // bytes
 	maxDepth = 64      // levels of nesting
+	maxWidth = 20_000  // lines of one map or list: the parser's work grows with their square
+
+	maxProblems = 1_000 // of one step: what comes after them is not worth the time
 )
 
 // File is a policy file as a syntax tree with positions, checked against the language but not yet compiled.
@@ -209,11 +212,14 @@ var forbiddenTokens = map[token.Type]string{
 	token.MappingKeyType: "keys written with ? are not allowed in a policy",
 }
 
+// block is an open map or list: where its lines begin, and how many there were.
+type block struct{ column, width int }
+
 // forbidden finds what a policy may not hold, and bounds the nesting: the parser itself would follow it to any depth.
 func (f *File) forbidden(tokens token.Tokens) Problems {
 	var (
 		ps     Problems
-		blocks []int // columns of the open blocks
+		blocks []block // that are open
 		flow   int
 		prev   *token.Token
 	)
@@ -223,7 +229,9 @@ func (f *File) forbidden(tokens token.Tokens) Problems {
 		}
 		at := Position{tk.Position.Line, tk.Position.Column}
 		if msg, ok := forbiddenTokens[tk.Type]; ok {
-			ps = append(ps, f.problem(at, "", "%s", msg))
+			if ps = append(ps, f.problem(at, "", "%s", msg)); len(ps) == maxProblems {
+				return ps
+			}
 		}
 		switch tk.Type {
 		case token.MappingStartType, token.SequenceStartType:
@@ -234,10 +242,16 @@ func (f *File) forbidden(tokens token.Tokens) Problems {
 			continue
 		}
 		if flow == 0 && (prev == nil || prev.Position.Line != at.Line || prev.Type == token.SequenceEntryType) {
-			for len(blocks) > 0 && blocks[len(blocks)-1] >= at.Column {
+			width := 0
+			for len(blocks) > 0 && blocks[len(blocks)-1].column >= at.Column {
+				if blocks[len(blocks)-1].column == at.Column {
+					width = blocks[len(blocks)-1].width
+				}
 				blocks = blocks[:len(blocks)-1]
 			}
-			blocks = append(blocks, at.Column)
+			if blocks = append(blocks, block{at.Column, width + 1}); width == maxWidth {
+				return append(ps, f.problem(at, "", "more than %d lines in one map or list", maxWidth))
+			}
 		}
 		if len(blocks)+flow > maxDepth {
 			return append(ps, f.problem(at, "", "the file nests deeper than %d levels", maxDepth))
@@ -312,7 +326,9 @@ type treeBuilder struct {
 }
 
 func (t *treeBuilder) problem(at Position, path, format string, args ...any) {
-	t.problems = append(t.problems, t.file.problem(at, path, format, args...))
+	if len(t.problems) < maxProblems {
+		t.problems = append(t.problems, t.file.problem(at, path, format, args...))
+	}
 }
 
 func (t *treeBuilder) build(n ast.Node, path string, key Position, depth int) *node {

@@ -149,28 +149,24 @@ func (b *block) classify(h *router.Heuristic) {
 const maxDepth = 64 // as deep as the gateway admits
 
 var (
-	errNoPrompt    = errors.New(`neither "prompt" nor "messages" is there`)
-	errPromptKind  = errors.New(`"prompt" is not a string`)
-	errMessages    = errors.New(`"messages" is not a list of messages, each an object with a string "role" and a "content" that is a string, a list of parts or null`)
-	errPromptTwice = errors.New(`"prompt" and "messages" are both there`)
+	errNoPrompt   = errors.New(`neither "prompt" nor "messages" is there`)
+	errPromptKind = errors.New(`"prompt" is not a string`)
+	errMessages   = errors.New(`"messages" is not a list of messages, each an object with a string "role" and a "content" that is a string, a list of parts or null`)
 )
 
-// conversation reads {"prompt"} or {"messages"}. Every other member is ignored.
+// conversation reads {"prompt"} or, without one, {"messages"}. Every other member is ignored.
 func conversation(env *llm.Envelope, doc *jsonedit.Doc, line []byte) error {
 	if err := doc.Reset(line, maxDepth); err != nil {
 		return err
 	}
 	prompt, messages := doc.Value("prompt"), doc.Value("messages")
 	switch {
-	case prompt.Exists() && messages.Exists():
-		return errPromptTwice
-	case prompt.Exists():
-		if prompt.Kind() != jsonedit.String {
-			return errPromptKind
-		}
+	case prompt.Kind() == jsonedit.String:
 		env.Turns = append(env.Turns, llm.Turn{Role: "user", Text: []string{prompt.String()}})
 		return nil
-	case !messages.Exists():
+	case prompt.Kind() > jsonedit.Null:
+		return errPromptKind
+	case messages.Kind() <= jsonedit.Null:
 		return errNoPrompt
 	case messages.Kind() != jsonedit.Array:
 		return errMessages

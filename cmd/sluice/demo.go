@@ -61,6 +61,7 @@ routes:
     rules:
       - {name: hard work, when: 'task.class in ["math", "code", "reasoning"] && task.gain > 0.15', use: strong}
       - {name: otherwise, use: by_gain}
+    fallback: [same_tier, stronger, weaker]
 server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", headers: full}
 `
 

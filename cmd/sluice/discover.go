@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -78,12 +80,25 @@ func discover(w *world) (*policies.Policy, error) {
 	if len(engines)+len(keys) == 0 {
 		return nil, errNothingFound
 	}
-	text := foundPolicy(engines, keys)
+	text := foundPolicy(engines, keys) + fmt.Sprintf("server: {listen: %q, admin: %q}\n", freeAddress(8080, 8090, 8180), freeAddress(8081, 8091, 8181))
 	p, ps := policies.LoadBytes("what was found", []byte(text), w.options(false))
 	if len(ps) > 0 {
 		return nil, ps
 	}
 	return p, nil
+}
+
+// freeAddress returns the first of the loopback ports that nobody listens on: llama.cpp's usual port is Sluice's too. When all are taken it is
+// whatever the system gives.
+func freeAddress(ports ...int) string {
+	for _, port := range ports {
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	return "127.0.0.1:0"
 }
 
 // findEngines asks every usual port at once.
@@ -111,14 +126,20 @@ func localModels(ctx context.Context, port int) []providers.ModelInfo {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil || resp.StatusCode != http.StatusOK {
+	if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("X-Sluice-Request-Id") != "" { // the latter is another Sluice
 		return nil
 	}
 	models, err := providers.ParseModels(body)
 	if err != nil {
 		return nil
 	}
+	models = slices.DeleteFunc(models, func(m providers.ModelInfo) bool { return !plain(m.ID) })
 	return models[:min(len(models), maxLocalModels)]
+}
+
+// plain reports whether a model's id can stand in a policy as a name.
+func plain(id string) bool {
+	return id != "" && len(id) <= 100 && strings.TrimSpace(id) == id && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == '*' })
 }
 
 // findKeys looks for the customary variables of the presets. What it cannot use it names.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -86,14 +87,14 @@ func run(args []string, w *world) (code int) {
 		fmt.Fprintf(w.stderr, "sluice: %v (see sluice %s--help)\n", err, commandOf(err))
 		return exitBad
 	}
-	return report(ctx.Run(w), ctx.Command(), w.stderr)
+	return report(ctx.Run(w), w.stderr)
 }
 
 // commandOf names the command that a wrong use was about, with a space behind it, or nothing.
 func commandOf(err error) string {
 	var pe *kong.ParseError
 	if errors.As(err, &pe) && pe.Context != nil && pe.Context.Selected() != nil {
-		return pe.Context.Selected().Name + " "
+		return strings.TrimPrefix(pe.Context.Selected().Path(), "sluice ") + " "
 	}
 	return ""
 }
@@ -118,7 +119,7 @@ func found() error { return &failure{code: exitProblems} }
 func printed() error { return &failure{code: exitBad} }
 
 // report prints an error where that was not done yet, and returns the exit code.
-func report(err error, command string, stderr io.Writer) int {
+func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
@@ -130,6 +131,5 @@ func report(err error, command string, stderr io.Writer) int {
 	if f != nil {
 		return f.code
 	}
-	_ = command
 	return exitBad
 }

@@ -95,12 +95,15 @@ type question struct {
 // refusal that was decided.
 func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, *policies.Route, error) {
 	env, err := openai.Codec{}.Scan(operation(q.path), q.body)
+	if le, ok := errors.AsType[*llm.Error](err); ok {
+		return nil, nil, fmt.Errorf("%d %s: %s", le.Status, le.Code, le.Message)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	route, ok := p.Route(env.Model, q.key)
 	if !ok {
-		return nil, nil, fmt.Errorf("model_not_found: no route answers to %q%s", env.Model, q.scope())
+		return nil, nil, fmt.Errorf("404 model_not_found: no route answers to %q%s", env.Model, q.scope())
 	}
 	if q.now.IsZero() {
 		q.now = time.Now()

@@ -66,6 +66,13 @@ func (s *server) swap(p *policies.Policy) {
 	}
 }
 
+// notices logs what a policy holds that this version does not act on.
+func (s *server) notices(p *policies.Policy) {
+	for _, n := range p.Notices {
+		s.log.Warn("policy notice", "notice", n.Error())
+	}
+}
+
 // ask makes run look at the file now, whether it has changed or not.
 func (r *reloader) ask() {
 	select {
@@ -179,9 +186,7 @@ func (r *reloader) look(force bool) {
 	}
 	r.apply(p)
 	r.s.log.Info("the policy is replaced", "version", p.Version, "generation", r.s.gateway.Snapshot().Generation)
-	for _, n := range p.Notices {
-		r.s.log.Warn("policy notice", "notice", n.Error())
-	}
+	r.s.notices(p)
 }
 
 // fail keeps the policy in force and says why. The same failure is not told twice unless somebody asked.

@@ -45,8 +45,8 @@ func (c *serveCmd) Run(w *world) error {
 	if err := s.start(); err != nil {
 		return err
 	}
-	for _, n := range p.Notices {
-		log.Warn("policy notice", "notice", n.Error())
+	if c.Config != "" {
+		s.notices(p)
 	}
 	log.Info("ready", "url", s.url(), "admin", "http://"+s.addr.admin.String(), "policy", p.File, "version", p.Version, "auth", authOf(p))
 	if w.serving != nil {

@@ -55,12 +55,12 @@ func TestBadPolicies(t *testing.T) {
 func TestHugeFiles(t *testing.T) {
 	for name, c := range map[string]struct{ src, want string }{
 		"too large": {strings.Repeat("#", maxFile+1), "bytes"},
-		"brackets":  {strings.Repeat("[", maxFile-1), "deeper"},
-		"braces":    {strings.Repeat("{a: ", maxFile/4-1), "deeper"},
-		"dashes":    {strings.Repeat("- ", maxFile/2-1), "deeper"},
-		"marks":     {strings.Repeat("? ", maxFile/2-1), "not allowed"},
-		"anchors":   {"a: " + strings.Repeat("&a ", maxFile/4), "anchors"},
-		"lines":     {strings.Repeat("a: b\n", maxFile/5-1), "more than"},
+		"brackets":  {strings.Repeat("[", 1<<17), "deeper"},
+		"braces":    {strings.Repeat("{a: ", 1<<15), "deeper"},
+		"dashes":    {strings.Repeat("- ", 1<<16), "deeper"},
+		"marks":     {strings.Repeat("? ", 1<<16), "not allowed"},
+		"anchors":   {"a: " + strings.Repeat("&a ", 1<<15), "anchors"},
+		"lines":     {strings.Repeat("a: b\n", maxWidth+1), "more than"},
 	} {
 		if _, ps := Parse("p.yaml", []byte(c.src)); len(ps) == 0 || len(ps) > maxProblems+5 || !strings.Contains(ps[0].Message, c.want) {
 			t.Errorf("%s: %d problems, %.200v", name, len(ps), ps)

@@ -138,7 +138,7 @@ func (c *playing) follow(v proxy.Verdict) {
 			return
 		case proxy.Stop:
 			c.answer.End = "aborted"
-			if !c.leave.IsZero() {
+			if !c.leave.IsZero() && !time.Now().Before(c.leave) {
 				c.answer.End = "left"
 			}
 			return

@@ -669,3 +669,19 @@ func TestDrawnOrder(t *testing.T) {
 		t.Error("two versions for one content")
 	}
 }
+
+func TestOvertakenOnTheWay(t *testing.T) {
+	s, e := quiet(Options{}), newEnvoy("a")
+	put(t, s, 1, one)
+	l := mustConnect(t, s, e)
+	put(t, s, 2, set{"exec=1 old=1", "main=2", "in=1"})
+	l.turn() // main=2 is on its way
+	put(t, s, 3, one)
+	if r := s.Ready("a"); r != 1 {
+		t.Errorf("ready for %d while main=2 is on its way", r)
+	}
+	l.settle()
+	if e.text() != one || s.Ready("a") != 3 {
+		t.Errorf("has %+v, ready %d", e.text(), s.Ready("a"))
+	}
+}

@@ -115,27 +115,42 @@ func (e *entry) record() slog.Record {
 // milliseconds of a duration, to the microsecond, never negative.
 func milliseconds(d time.Duration) float64 { return float64(max(0, d).Microseconds()) / 1000 }
 
+// linePause is how long a line may wait for others: lines written together cost one wake of the writer, not one each.
+const linePause = 20 * time.Millisecond
+
 // lines is the queue between exchanges and the log's sink.
 type lines struct {
 	handler slog.Handler
 	dropped func()
-	queue   chan entry
-	stop    chan struct{} // closed once: no more lines
+	timer   *time.Timer // fires linePause after the first line that waits
+	stop    chan struct{}
 	done    chan struct{} // closed when the last line is written
 	once    sync.Once
+
+	mu      sync.Mutex
+	waiting []entry
+	spare   []entry
 }
 
 func newLines(h slog.Handler, dropped func()) *lines {
-	l := &lines{handler: h, dropped: dropped, queue: make(chan entry, lineQueue), stop: make(chan struct{}), done: make(chan struct{})}
+	l := &lines{handler: h, dropped: dropped, timer: time.NewTimer(time.Hour), stop: make(chan struct{}), done: make(chan struct{})}
+	l.timer.Stop()
 	go l.run()
 	return l
 }
 
 // put queues the line of a record, or drops it when the sink is behind.
 func (l *lines) put(r *Record) {
-	select {
-	case l.queue <- newEntry(r):
-	default:
+	l.mu.Lock()
+	n := len(l.waiting)
+	if n < lineQueue {
+		l.waiting = append(l.waiting, newEntry(r))
+	}
+	l.mu.Unlock()
+	switch n {
+	case 0:
+		l.timer.Reset(linePause)
+	case lineQueue:
 		l.dropped()
 	}
 }
@@ -144,24 +159,28 @@ func (l *lines) run() {
 	defer close(l.done)
 	for {
 		select {
-		case e := <-l.queue:
-			l.write(&e)
+		case <-l.timer.C:
+			l.flush()
 		case <-l.stop:
-			l.drain()
+			l.flush()
 			return
 		}
 	}
 }
 
-func (l *lines) drain() {
-	for {
-		select {
-		case e := <-l.queue:
-			l.write(&e)
-		default:
-			return
-		}
+// flush writes the lines that wait.
+func (l *lines) flush() {
+	l.mu.Lock()
+	batch := l.waiting
+	l.waiting, l.spare = l.spare[:0], nil
+	l.mu.Unlock()
+	for i := range batch {
+		l.write(&batch[i])
 	}
+	clear(batch)
+	l.mu.Lock()
+	l.spare = batch[:0]
+	l.mu.Unlock()
 }
 
 // write hands a line to the sink. There is nobody to tell that the log cannot be written, so the line counts as dropped.

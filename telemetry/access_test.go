@@ -101,7 +101,8 @@ func TestDeadLogNeverBlocks(t *testing.T) {
 		l := newLines(h, func() { dropped++ })
 		r := refused()
 		l.put(r)
-		synctest.Wait() // the writer holds the first line
+		<-time.After(2 * linePause) // virtual
+		synctest.Wait()             // the writer holds the first line
 		for range lineQueue + 5 {
 			l.put(r)
 		}

@@ -34,7 +34,8 @@ func (c *serveCmd) Run(w *world) error {
 	if err != nil {
 		return w.refused(err)
 	}
-	log := newLogger(c.Log, w.stderr)
+	log, flush := newLateLogger(c.Log, w.stderr)
+	defer flush()
 	s, err := newServer(w, p, log)
 	if err != nil {
 		return err

@@ -5,14 +5,17 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 )
 
-// certificate is the listener's certificate, read again when its files change. refresh is for one goroutine at a time.
+// certificate is the listener's certificate, read again when its files change.
 type certificate struct {
 	cert, key string // files
-	pem       atomic.Pointer[[2][]byte]
 	value     atomic.Pointer[tls.Certificate]
+
+	mu  sync.Mutex // of refresh
+	pem [2][]byte  // what value was made of
 }
 
 func newCertificate(cert, key string) (*certificate, error) {
@@ -30,6 +33,8 @@ func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // refresh reads the files. What cannot be used, as when only one of the two has been replaced yet, leaves the certificate as it is.
 func (c *certificate) refresh() (changed bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	cert, err := os.ReadFile(c.cert)
 	if err != nil {
 		return false, fmt.Errorf("server.tls: %w", err)
@@ -38,7 +43,7 @@ func (c *certificate) refresh() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("server.tls: %w", err)
 	}
-	if old := c.pem.Load(); old != nil && bytes.Equal(old[0], cert) && bytes.Equal(old[1], key) {
+	if c.value.Load() != nil && bytes.Equal(c.pem[0], cert) && bytes.Equal(c.pem[1], key) {
 		return false, nil
 	}
 	pair, err := tls.X509KeyPair(cert, key)
@@ -46,6 +51,6 @@ func (c *certificate) refresh() (changed bool, err error) {
 		return false, fmt.Errorf("server.tls: %w", err)
 	}
 	c.value.Store(&pair)
-	c.pem.Store(&[2][]byte{cert, key})
+	c.pem = [2][]byte{cert, key}
 	return true, nil
 }

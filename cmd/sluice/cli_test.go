@@ -94,16 +94,16 @@ func runSection(args []string, stdin []byte, env map[string]string) []txtar.File
 		fs = append(fs, txtar.File{Name: "exit", Data: fmt.Appendf(nil, "%d\n", code)})
 	}
 	if stdout != "" {
-		fs = append(fs, txtar.File{Name: "stdout", Data: []byte(ended1(stdout))})
+		fs = append(fs, txtar.File{Name: "stdout", Data: []byte(oneEnd(stdout))})
 	}
 	if stderr != "" {
-		fs = append(fs, txtar.File{Name: "stderr", Data: []byte(ended1(stderr))})
+		fs = append(fs, txtar.File{Name: "stderr", Data: []byte(oneEnd(stderr))})
 	}
 	return fs
 }
 
-// ended1 gives a text the one line end that a section of a transcript has.
-func ended1(s string) string { return strings.TrimRight(s, "\n") + "\n" }
+// oneEnd gives a text the one line end that a section of a transcript has.
+func oneEnd(s string) string { return strings.TrimRight(s, "\n") + "\n" }
 
 func runCLI(args []string, stdin []byte, env map[string]string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer

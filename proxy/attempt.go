@@ -102,8 +102,11 @@ func down(m *policies.Model, after time.Duration) *llm.Error {
 func (x *Exchange) upstreamURL(base *url.URL) *url.URL {
 	u := *base
 	rest := strings.TrimPrefix(x.head.URL.EscapedPath(), "/v1")
-	if plain, err := url.PathUnescape(rest); err == nil {
-		u.Path, u.RawPath = base.Path+plain, base.EscapedPath()+rest
+	u.Path += rest
+	if strings.IndexByte(rest, '%') >= 0 || u.RawPath != "" {
+		if plain, err := url.PathUnescape(rest); err == nil {
+			u.Path, u.RawPath = base.Path+plain, base.EscapedPath()+rest
+		}
 	}
 	u.RawQuery = x.head.URL.RawQuery
 	return &u

@@ -43,6 +43,10 @@ type Gateway struct {
 	panicked func(any, []byte)
 	jitter   func() float64
 
+	// usable and poolFacts as values, made once.
+	asUsable func(*policies.Model) (ok bool, why string, after time.Duration)
+	asPool   func(name string) policies.PoolFacts
+
 	snap     atomic.Pointer[Snapshot]
 	swapping sync.Mutex
 	draining atomic.Bool
@@ -64,6 +68,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 	if g.jitter == nil {
 		g.jitter = randFloat
 	}
+	g.asUsable, g.asPool = g.usable, g.poolFacts
 	g.Swap(p)
 	return g
 }

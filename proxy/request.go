@@ -84,8 +84,8 @@ func (x *Exchange) input() *router.Input {
 		Bytes:    len(x.body),
 		Key:      x.key,
 		Route:    x.route,
-		Usable:   x.g.usable,
-		Pool:     x.g.poolFacts,
+		Usable:   x.g.asUsable,
+		Pool:     x.g.asPool,
 		Now:      x.rec.Start,
 	}
 }

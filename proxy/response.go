@@ -32,7 +32,7 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 		a.kind, a.errHead = answerError, h
 		return Verdict{Action: Hold}
 	}
-	mt, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	mt := mediaType(h.Get("Content-Type"))
 	event, json := mt == "text/event-stream", mt == "application/json" || strings.HasSuffix(mt, "+json")
 	if x.env.Op == llm.OpOpaque && !event && !json {
 		return x.openOpaqueAnswer(h)
@@ -46,6 +46,15 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 	x.openCodecs(a)
 	x.limitFirst(a)
 	return Verdict{Action: Hold}
+}
+
+// mediaType is a Content-Type without its parameters; the usual ones are taken as they stand.
+func mediaType(v string) string {
+	if v == "application/json" || v == "text/event-stream" {
+		return v
+	}
+	mt, _, _ := mime.ParseMediaType(v)
+	return mt
 }
 
 // openCodecs chooses the decoder of the answer and the encoder for the client.

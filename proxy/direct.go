@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/router"
 )
 
 // Direct reports whether an external proxy may carry the plan's first attempt: it can send one prepared request and pass the answer on,
@@ -46,12 +48,32 @@ func (x *Exchange) DirectHead(status int, h http.Header) (set []Field, remove []
 	x.g.creds.Observe(a.provider, a.cred, h)
 	x.succeeded(a)
 	x.commit(status)
+	x.forget()
 	for name := range h {
 		if drops(name) && name != "Content-Length" && name != "Transfer-Encoding" {
 			remove = append(remove, name)
 		}
 	}
 	return x.clientFields(nil), remove
+}
+
+// forget lets go of the body, which nobody can send again: a stream lasts for minutes. What counts it stays.
+func (x *Exchange) forget() {
+	env := *x.env
+	env.ContentBytes = 4 * env.PromptTokens()
+	env.Body, env.Doc, env.Turns, env.Images, env.Tools = nil, nil, nil, 0, 0
+	x.env, x.body = &env, nil
+	if x.decision != nil {
+		x.decision.Facts, x.decision.Content = policies.Facts{}, router.Content{}
+	}
+}
+
+// Allowance is how long the answer of an attempt that an external proxy carries may take from its first byte sent to its last one received.
+func (x *Exchange) Allowance() time.Duration {
+	if x.env.Stream {
+		return x.timeouts().Total
+	}
+	return x.timeouts().Answer
 }
 
 // DirectEnd is what a log says of an answer that an external proxy carried.
@@ -99,24 +121,67 @@ type Failure struct {
 	Cause  Cause
 }
 
+// HandOver leaves it to the executor to follow a verdict on an attempt that was never sent.
+func (x *Exchange) HandOver(v Verdict) { x.handed = &v }
+
 // Resume goes on with an exchange that the executor claimed, at the right index of its plan. f is nil when nothing is known of a prepared first
 // attempt but that it failed.
 func (x *Exchange) Resume(f *Failure) Verdict {
 	x.rec.Carried = "executor"
 	a := x.attempt
-	if a == nil {
+	switch {
+	case a == nil:
 		return Verdict{Action: Next}
+	case x.handed != nil:
+		return *x.handed
 	}
 	a.direct = false
-	switch {
-	case f == nil:
+	if f == nil {
 		return x.Fail(CauseReset, nil)
-	case f.Status == 0:
+	}
+	return x.judge(f)
+}
+
+// judge takes a failure of the attempt in flight as if this plane had seen it.
+func (x *Exchange) judge(f *Failure) Verdict {
+	if f.Status == 0 {
 		return x.Fail(f.Cause, nil)
 	}
 	x.Response(f.Status, f.Header)
 	_, v := x.Write(nil, nil, true)
 	return v
+}
+
+// Local judges an answer that the external proxy made up: it could not read the request, or it reached neither target nor executor.
+func (x *Exchange) Local(status int) Verdict {
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		return x.Fail(CauseBody, ErrTooLarge)
+	case x.env == nil:
+		return x.Fail(CauseBody, nil)
+	case x.handed != nil:
+		return x.giveUp(x.failed)
+	}
+	select {
+	case f := <-x.learned:
+		return x.judge(&f)
+	default:
+	}
+	if status == http.StatusGatewayTimeout {
+		return x.Fail(CauseLimit, nil)
+	}
+	return x.Fail(CauseRefused, nil)
+}
+
+// Drop forgets an exchange that another plane begins afresh: it leaves no record.
+func (x *Exchange) Drop() {
+	if x.ended {
+		return
+	}
+	x.ended = true
+	x.settleAttempt()
+	x.g.inflight.Add(-1)
+	x.g.total.Add(-1)
 }
 
 // Body returns the client's body. It lives until End.
@@ -134,4 +199,4 @@ func (x *Exchange) Learn(f Failure) {
 func (x *Exchange) Learned() <-chan Failure { return x.learned }
 
 // Prepared reports whether a first attempt was written for an external proxy to send.
-func (x *Exchange) Prepared() bool { return x.attempt != nil }
+func (x *Exchange) Prepared() bool { return x.attempt != nil && x.handed == nil }

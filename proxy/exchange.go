@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 	"github.com/sluice-gateway/sluice/telemetry"
 )
 
-// Exchange is one request of a client, from its head to its record. One goroutine drives it; Deadline alone may be read by others.
+// Exchange is one request of a client, from its head to its record. One goroutine drives it (Table.Step sees to that where several could); Deadline
+// and Owner alone may be read by others.
 type Exchange struct {
 	g    *Gateway
 	s    *Snapshot
@@ -44,9 +46,11 @@ type Exchange struct {
 	finished  bool // a terminal outcome is decided
 	ended     bool
 	deadline  atomic.Int64  // Unix nanoseconds; 0 = none
+	stepping  sync.Mutex    // held by Table.Step
 	owner     atomic.Uint32 // an Owner; see Table
 	sweepAt   atomic.Int64  // Unix nanoseconds of the total limit; 0 = not yet
 	learned   chan Failure  // planes with a table only
+	handed    *Verdict      // for Resume: what followed from a first attempt that was never sent
 	total     time.Time
 	events    []llm.Event
 	held      []byte

@@ -24,6 +24,13 @@ func (x *Exchange) Fail(c Cause, err error) Verdict {
 		return x.clientBody(err)
 	}
 	e := x.cause(c, err)
+	if x.attempt == nil { // nobody was asked
+		x.worst.all++
+		if c == CauseRefused {
+			x.worst.refused++
+		}
+		return x.giveUp(e)
+	}
 	name := c.String()
 	if c == CauseLimit {
 		name = x.limitName()

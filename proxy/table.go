@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Owner says who may go on with an exchange. It changes by compare-and-swap only: open -> direct | claimed -> ended.
+// Owner says who may go on with an exchange: open -> direct | claimed -> ended. It changes in Table.Step only, under the exchange's lock, so
+// of two connections that know its id one is first and the other one is late.
 type Owner uint32
 
 // The owners of an exchange.
@@ -21,6 +22,9 @@ var ownerNames = [...]string{OwnerOpen: "open", OwnerDirect: "direct", OwnerClai
 
 // String names the owner.
 func (o Owner) String() string { return ownerNames[o] }
+
+// Owner returns who may go on with the exchange at this moment.
+func (x *Exchange) Owner() Owner { return Owner(x.owner.Load()) }
 
 // shards keeps the table's locks apart; a power of two.
 const shards = 64
@@ -64,6 +68,27 @@ func (t *Table) Find(id [16]byte) *Exchange {
 	return s.m[id]
 }
 
+// Step runs f if from owns the exchange and hands the exchange to the owner that f names; OwnerEnded emits its record and drops it. No other
+// step of the exchange runs meanwhile, but for the executor's after Claim. False: somebody else owns it, and f did not run.
+func (t *Table) Step(x *Exchange, from Owner, f func() Owner) bool {
+	x.stepping.Lock()
+	defer x.stepping.Unlock()
+	if Owner(x.owner.Load()) != from {
+		return false
+	}
+	next := f()
+	x.owner.Store(uint32(next))
+	if next == OwnerEnded {
+		s := &t.shard[x.rec.ID[0]%shards]
+		s.mu.Lock()
+		delete(s.m, x.rec.ID)
+		s.mu.Unlock()
+		t.waiting.Add(-1)
+		x.End()
+	}
+	return true
+}
+
 // Claim takes an open exchange for the executor. An exchange can be claimed once: known without an exchange means that somebody else
 // has it or that it ended.
 func (t *Table) Claim(id [16]byte) (x *Exchange, known bool) {
@@ -71,35 +96,26 @@ func (t *Table) Claim(id [16]byte) (x *Exchange, known bool) {
 	if x == nil {
 		return nil, false
 	}
-	if !x.owner.CompareAndSwap(uint32(OwnerOpen), uint32(OwnerClaimed)) {
+	if !t.Step(x, OwnerOpen, func() Owner { return OwnerClaimed }) {
 		t.late.Add(1)
 		return nil, true
 	}
 	return x, true
 }
 
-// Direct hands an open exchange to the external proxy that carries its answer.
-func (t *Table) Direct(x *Exchange) bool {
-	return x.owner.CompareAndSwap(uint32(OwnerOpen), uint32(OwnerDirect))
-}
-
 // End ends the exchange if from owns it, runs settle before its record is emitted, and drops it. False: somebody else owns it, and what the caller
 // knows is late.
 func (t *Table) End(x *Exchange, from Owner, settle func(*Exchange)) bool {
-	if !x.owner.CompareAndSwap(uint32(from), uint32(OwnerEnded)) {
+	ended := t.Step(x, from, func() Owner {
+		if settle != nil {
+			settle(x)
+		}
+		return OwnerEnded
+	})
+	if !ended {
 		t.late.Add(1)
-		return false
 	}
-	s := &t.shard[x.rec.ID[0]%shards]
-	s.mu.Lock()
-	delete(s.m, x.rec.ID)
-	s.mu.Unlock()
-	t.waiting.Add(-1)
-	if settle != nil {
-		settle(x)
-	}
-	x.End()
-	return true
+	return ended
 }
 
 // Sweep ends every direct or open exchange that is past its total limit by grace: its log was lost. What it ends is estimated.
@@ -118,7 +134,7 @@ func (t *Table) Sweep(now time.Time, grace time.Duration, settle func(*Exchange)
 	n := 0
 	for _, x := range due {
 		for _, from := range []Owner{OwnerDirect, OwnerOpen} {
-			if Owner(x.owner.Load()) == from && t.End(x, from, settle) {
+			if x.Owner() == from && t.End(x, from, settle) {
 				n++
 				break
 			}

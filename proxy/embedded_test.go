@@ -5,6 +5,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"time"
 
 	"github.com/sluice-gateway/sluice/internal/testkit"
 	"github.com/sluice-gateway/sluice/proxy/httpproxy"
@@ -41,4 +42,5 @@ func (e *embedded) close() {
 	_ = e.server.Close()
 	<-e.served
 	e.handler.Close()
+	time.Sleep(time.Second) // virtual: the server lingers behind a body that it did not read
 }

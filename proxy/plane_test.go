@@ -181,3 +181,39 @@ func TestCompressedAnswers(t *testing.T) {
 		})
 	}
 }
+
+// What the head alone decides is answered before the body is read, and a body that is too large is not read to its end.
+func TestAnsweredBeforeTheBody(t *testing.T) {
+	keys := strings.Replace(planePolicy, "routes:", "server: {auth: required}\nauth: {pepper: {env: SLUICE_PEPPER}}\ntenants: {acme: {keys: [{id: web, hash: \""+webHash+"\"}]}}\nroutes:", 1)
+	const json = "Content-Type: application/json\n"
+	bearer := json + "Authorization: Bearer " + webKey + "\n"
+	late := "Content-Length: 100\n\n!delay 1h\n{}\n"
+	for _, c := range []struct {
+		name, request string
+		status        int
+	}{
+		{"no key", "POST /v1/chat/completions\n" + json + late, 401},
+		{"no path", "POST /nowhere\n" + bearer + late, 404},
+		{"wrong method", "PUT /v1/chat/completions\n" + bearer + late, 405},
+		{"announced length", "POST /v1/chat/completions\n" + bearer + "Content-Length: 34603008\n\n!delay 1h\n{}\n", 413},
+		{"33 MB in chunks", "POST /v1/chat/completions\n" + bearer + "Transfer-Encoding: chunked\n\n!bytes \"2100000\\r\\n\"\n!repeat 34603008 x\n!delay 1h\n", 413},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, []byte(keys), 0)
+				plane := openEmbedded(w)
+				req, err := testkit.ParseRequest([]byte(c.request))
+				if err != nil {
+					t.Fatal(err)
+				}
+				a := plane.ask(req)
+				w.settled(1)
+				plane.close()
+				w.net.Close()
+				if a.Status != c.status || a.Took != 0 || !bytes.Contains(a.Body, []byte(`"type":"invalid_request_error"`)) {
+					t.Errorf("after %v: %s", a.Took, a.String())
+				}
+			})
+		})
+	}
+}

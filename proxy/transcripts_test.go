@@ -2,13 +2,14 @@ package proxy_test
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/sluice-gateway/sluice/internal/testkit"
 	"github.com/sluice-gateway/sluice/policies"
@@ -168,7 +169,4 @@ func differ(t *testing.T, path string, tr *testkit.Transcript) {
 	}
 }
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -81,7 +81,7 @@ func (a *Answer) String() string {
 	return b.String()
 }
 
-// Dump is the request as a transcript holds it. start is when the run began; keep says which text may stand as it is.
+// dump is the request as a transcript holds it. start is when the run began; keep says which text may stand as it is.
 func (s *Seen) dump(start time.Time, keep func(string) bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "at %v\n%s http://%s%s\n", s.At.Sub(start), s.Method, s.Host, s.Target)

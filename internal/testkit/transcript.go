@@ -85,7 +85,7 @@ func (tr *Transcript) Prepare(u *Upstreams) error {
 	return nil
 }
 
-// Mentions reports whether a request of the transcript holds a text.
+// mentions reports whether a request of the transcript holds a text.
 func (tr *Transcript) mentions(text string) bool {
 	for _, r := range tr.Requests {
 		if bytes.Contains(r.Head, []byte(text)) {
@@ -95,7 +95,7 @@ func (tr *Transcript) mentions(text string) bool {
 	return false
 }
 
-// Seen is everything that a run of a transcript showed, as sections.
+// Sections is everything that a run of a transcript showed, or should.
 type Sections []txtar.File
 
 // Add appends a section.

@@ -34,14 +34,14 @@ type Upstreams struct {
 	scripts map[string][]*script
 	seen    []Seen
 	faults  []string
-	// Answer, when set, gives the script of an answer in place of the prepared ones.
+	// answer, when set, gives the script of an answer in place of the prepared ones.
 	answer func(s *Seen) string
 }
 
-// NewUpstreams returns upstreams on a network. The names of scripts open with the first one.
+// NewUpstreams returns upstreams on a network. A host that was given no answer refuses connections.
 func NewUpstreams(n *Net) *Upstreams { return &Upstreams{net: n, scripts: map[string][]*script{}} }
 
-// Script gives a host its next answer.
+// Script gives a host its next answer and opens it.
 func (u *Upstreams) Script(host string, text []byte) error {
 	s, err := parseScript(text)
 	if err != nil {

@@ -176,17 +176,16 @@ func (r *reloader) look(force bool) {
 		return
 	}
 	r.last = src
-	r.failure.Store(nil)
 	r.loaded(true)
-	if p.Version == r.current().Version {
-		if failing || force {
-			r.s.log.Info("the policy is good and unchanged", "version", p.Version)
-		}
-		return
+	switch {
+	case p.Version != r.current().Version:
+		r.apply(p)
+		r.s.log.Info("the policy is replaced", "version", p.Version, "generation", r.s.gateway.Snapshot().Generation)
+		r.s.notices(p)
+	case failing || force:
+		r.s.log.Info("the policy is good and unchanged", "version", p.Version)
 	}
-	r.apply(p)
-	r.s.log.Info("the policy is replaced", "version", p.Version, "generation", r.s.gateway.Snapshot().Generation)
-	r.s.notices(p)
+	r.failure.Store(nil) // last: whoever sees it also sees the rest
 }
 
 // fail keeps the policy in force and says why. The same failure is not told twice unless somebody asked.
@@ -198,13 +197,13 @@ func (r *reloader) fail(err error, src []byte, force bool) {
 	if again && !force {
 		return
 	}
-	r.failure.Store(le)
 	r.loaded(false)
 	args := []any{"error", err.Error()}
 	if source != "" {
 		args = append(args, "source", source)
 	}
 	r.s.log.Error("the policy is bad; the one in force stays", args...)
+	r.failure.Store(le) // last: whoever sees it also sees the rest
 }
 
 // loadError is an error as /admin/status shows it, and the line of the file that it is about.

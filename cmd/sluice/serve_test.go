@@ -285,6 +285,7 @@ func TestReload(t *testing.T) {
 	if got := r.admin("/metrics"); !strings.Contains(got, `sluice_policy_reloads_total{result="error"} 1`) || !strings.Contains(got, "sluice_policy_last_reload_success 0") {
 		t.Errorf("metrics %s", got)
 	}
+	r.until("the error's line", func() bool { return strings.Contains(r.log.String(), "the policy is bad") })
 	if n := strings.Count(r.log.String(), "the policy is bad"); n != 1 {
 		t.Errorf("%d lines of the error, want 1:\n%s", n, r.log)
 	}

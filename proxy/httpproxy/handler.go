@@ -33,6 +33,9 @@ func New(g *proxy.Gateway, panicked func(v any, stack []byte)) *Handler {
 // Close closes idle upstream connections.
 func (h *Handler) Close() { h.transports.close() }
 
+// lingerTime is how long a refused client may go on sending a body that is thrown away, so that it gets to read why.
+const lingerTime = 500 * time.Millisecond
+
 // call is one request on its way through the plane.
 type call struct {
 	h    *Handler
@@ -255,6 +258,8 @@ func (c *call) reply(r *proxy.Reply) {
 	setHeader(h, r.Header)
 	if r.Close {
 		h.Set("Connection", "close")
+		// net/http would wait for the rest of a body that nobody reads, for as long as the client likes.
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(lingerTime)) // not supported = nothing to wait for
 	}
 	c.w.WriteHeader(r.Status)
 	if c.r.Method != http.MethodHead {

@@ -21,10 +21,12 @@ type embedded struct {
 
 const gatewayName = "sluice.test:80"
 
-func openEmbedded(w *world) asker {
+func openEmbedded(w *world) asker { return serveEmbedded(w, nil) }
+
+func serveEmbedded(w *world, protocols *http.Protocols) *embedded {
 	e := &embedded{w: w, handler: httpproxy.New(w.gateway, func(v any, stack []byte) { w.t.Errorf("panic: %v\n%s", v, stack) }), served: make(chan error, 1)}
 	e.handler.Dial = w.net.Dial
-	e.server = &http.Server{Handler: e.handler, ErrorLog: log.New(io.Discard, "", 0)}
+	e.server = &http.Server{Handler: e.handler, ErrorLog: log.New(io.Discard, "", 0), Protocols: protocols}
 	l := w.net.Listen(gatewayName)
 	go func() { e.served <- e.server.Serve(l) }()
 	return e

@@ -136,7 +136,7 @@ func (p *Process) once(ctx context.Context, file string, log *slog.Logger) error
 	}
 	args := []string{
 		"-c", file, "--disable-hot-restart", "--drain-time-s", strconv.Itoa(int(drain.Seconds())), "--drain-strategy", "immediate",
-		"-l", level, "--log-format", "%l\t%n\t%v", "--log-format-escaped",
+		"-l", level, "--log-format", "%l|%n|%v", "--log-format-escaped",
 	}
 	if p.Concurrency > 0 {
 		args = append(args, "--concurrency", strconv.Itoa(p.Concurrency))
@@ -197,11 +197,14 @@ var levels = map[string]slog.Level{
 	"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn, "error": slog.LevelError, "critical": slog.LevelError,
 }
 
+// unescape undoes --log-format-escaped, which makes one line of every message.
+var unescape = strings.NewReplacer(`\n`, " ", `\t`, " ", `\'`, "'", `\"`, `"`, `\\`, `\`)
+
 // line logs one line; what has not our format (a crash's trace, the C library) is a warning as it stands.
 func (w *lineWriter) line(text string) {
-	parts := strings.SplitN(text, "\t", 3)
+	parts := strings.SplitN(text, "|", 3)
 	if level, ok := levels[parts[0]]; ok && len(parts) == 3 {
-		w.log.Log(context.Background(), level, clean(parts[2]), "logger", parts[1])
+		w.log.Log(context.Background(), level, clean(unescape.Replace(parts[2])), "logger", parts[1])
 	} else if text != "" {
 		w.log.Warn(clean(text))
 	}

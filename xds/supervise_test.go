@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -97,7 +99,7 @@ func TestRunRestarts(t *testing.T) {
 	dir := t.TempDir()
 	path := standIn(t, `trap 'echo term >`+dir+`/term; exit 0' TERM
 echo "$@" >>`+dir+`/args; cat "$2" >`+dir+`/bootstrap; env >`+dir+`/env
-printf 'warning\tmain\tlow on\\nmemory\n' >&2; printf 'info\tconfig\tloaded\n'; echo 'Backtrace: #0' >&2; printf 'no newline'
+printf 'warning|main|low on\\n\\"memory\\"|%%\n' >&2; printf 'info|config|loaded\n'; echo 'Backtrace: #0' >&2; printf 'no newline'
 [ $(wc -l <`+dir+`/args) -lt 3 ] && exit 7
 while :; do sleep 0.05; done
 `)
@@ -142,7 +144,7 @@ while :; do sleep 0.05; done
 		t.Errorf("the bootstrap file stays: %v", err)
 	}
 	for _, want := range []string{
-		`level=WARN msg="low on\\nmemory" source=envoy logger=main`, `level=INFO msg=loaded source=envoy logger=config`,
+		`level=WARN msg="low on \"memory\"|%" source=envoy logger=main`, `level=INFO msg=loaded source=envoy logger=config`,
 		`level=WARN msg="Backtrace: #0" source=envoy`, `level=WARN msg="no newline" source=envoy`, `level=ERROR`, `exit status 7`,
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -160,10 +162,35 @@ func TestRunEndsDuringPause(t *testing.T) {
 	}
 }
 
+// TestEnvoyDiesWithSluice kills a process that supervises a stand-in, which must go too. The process is this test with SUPERVISE set.
+func TestEnvoyDiesWithSluice(t *testing.T) {
+	if path := os.Getenv("SUPERVISE"); path != "" {
+		_ = (&Process{Path: path, Logger: slog.New(slog.DiscardHandler)}).Run(t.Context())
+		return
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a process with its parent")
+	}
+	dir := t.TempDir()
+	path := standIn(t, "trap 'echo term >"+dir+"/term; exit 0' TERM\necho >"+dir+"/up\nwhile :; do sleep 0.05; done\n")
+	exists := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	c := exec.Command(os.Args[0], "-test.run=^TestEnvoyDiesWithSluice$")
+	c.Env = append(os.Environ(), "SUPERVISE="+path, "TMPDIR="+dir)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stand-in runs", func() bool { return exists("up") })
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	eventually(t, "the stand-in goes", func() bool { return exists("term") })
+}
+
 func TestLineWriter(t *testing.T) {
 	var out output
 	w := &lineWriter{log: out.logger()}
-	for _, chunk := range []string{"err", "or\ta\tb\nde", "bug\tc\td\n\n", strings.Repeat("x", 20<<10), "critical\te\tf\n", "trace\tno third", "\n"} {
+	for _, chunk := range []string{"err", "or|a|b\nde", "bug|c|d\n\n", strings.Repeat("x", 20<<10), "critical|e|f\n", "trace|no third", "\n"} {
 		if n, err := w.Write([]byte(chunk)); n != len(chunk) || err != nil {
 			t.Fatal(n, err)
 		}
@@ -238,3 +265,6 @@ func TestDrain(t *testing.T) {
 		t.Error("drained an Envoy that is not there")
 	}
 }
+
+// testLogger writes a process's log to the test's.
+func testLogger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

@@ -21,6 +21,9 @@ func (g *Gateway) Begin(_ context.Context, h Head) (*Exchange, *Reply) {
 	g.inflight.Add(1)
 	g.total.Add(1)
 	x := &Exchange{g: g, s: g.snap.Load(), head: h}
+	if x.scratch, _ = g.scratch.Get().(*scratch); x.scratch == nil {
+		x.scratch = &scratch{events: make([]llm.Event, 0, 8)}
+	}
 	x.rec.Start = time.Now()
 	x.rec.Plane, x.rec.Carried = h.Plane, "executor"
 	x.rec.Policy = x.s.Policy.Version

@@ -52,8 +52,36 @@ type Exchange struct {
 	learned   chan Failure  // planes with a table only
 	handed    *Verdict      // for Resume: what followed from a first attempt that was never sent
 	total     time.Time
-	events    []llm.Event
-	held      []byte
+	*scratch
+}
+
+// scratch is the memory of an exchange that the next one can use.
+type scratch struct {
+	events []llm.Event
+	held   []byte // of a stream, before its first real event
+	edited []byte // the first attempt's body
+}
+
+// keepBytes bounds what a scratch holds on to between exchanges.
+const keepBytes = 64 << 10
+
+// Release gives the exchange's memory to the next one, after End. Nothing of the exchange may be used any more; the bodies of its upstream
+// requests may, unless idle says that nobody reads them.
+func (x *Exchange) Release(idle bool) {
+	s := x.scratch
+	if s == nil {
+		return
+	}
+	x.scratch = nil
+	clear(s.events[:cap(s.events)])
+	s.events = s.events[:0]
+	if cap(s.held) > keepBytes {
+		s.held = nil
+	}
+	if !idle || cap(s.edited) > keepBytes {
+		s.edited = nil
+	}
+	x.g.scratch.Put(s)
 }
 
 // attempt is the upstream request in flight.

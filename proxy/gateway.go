@@ -47,6 +47,7 @@ type Gateway struct {
 	asUsable func(*policies.Model) (ok bool, why string, after time.Duration)
 	asPool   func(name string) policies.PoolFacts
 
+	scratch  sync.Pool // of *scratch
 	snap     atomic.Pointer[Snapshot]
 	swapping sync.Mutex
 	draining atomic.Bool

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/proxy"
 )
@@ -51,7 +52,12 @@ func (c *call) readWhole() bool {
 	if c.r.ContentLength < 0 {
 		size = 4 << 10
 	}
-	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // ReadFrom needs the spare bytes to meet EOF without growing
+	b, _ := bodies.Get().(*bytes.Buffer)
+	if b == nil {
+		b = new(bytes.Buffer)
+	}
+	c.kept = b
+	b.Grow(int(size) + bytes.MinRead) // ReadFrom needs the spare bytes to meet EOF without growing
 	_, err := b.ReadFrom(io.LimitReader(c.r.Body, limit+1))
 	if err != nil {
 		c.x.Fail(proxy.CauseClientGone, err)
@@ -59,6 +65,42 @@ func (c *call) readWhole() bool {
 	}
 	c.body = b.Bytes()
 	return true
+}
+
+// bodies are buffers of request bodies whose exchange is over.
+var bodies sync.Pool
+
+// keepBody bounds what is kept for the next body.
+const keepBody = 256 << 10
+
+// forget gives the body's buffer to the next request, once nobody can read it any more.
+func (c *call) forget() {
+	if c.kept != nil && c.open.Load() == 0 && c.kept.Cap() <= keepBody {
+		c.kept.Reset()
+		bodies.Put(c.kept)
+	}
+}
+
+// sentBody is a request body on its way to an upstream. The transport may read it until it closes it, which can be after RoundTrip returned.
+type sentBody struct {
+	bytes.Reader
+	c      *call
+	closed atomic.Bool
+}
+
+func (c *call) sending(p []byte) *sentBody {
+	s := &sentBody{c: c}
+	s.Reset(p)
+	c.open.Add(1)
+	return s
+}
+
+// Close ends the transport's use of the bytes.
+func (s *sentBody) Close() error {
+	if !s.closed.Swap(true) {
+		s.c.open.Add(-1)
+	}
+	return nil
 }
 
 // memorySpool is how much of a form is kept in memory before it goes to a file.

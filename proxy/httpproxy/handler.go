@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -46,6 +48,8 @@ type call struct {
 	up   *upload
 	sent bool // the head went to the client
 	out  []byte
+	kept *bytes.Buffer // of body
+	open atomic.Int32  // upstream requests whose body may still be read
 }
 
 // ServeHTTP carries one exchange.
@@ -54,7 +58,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w,
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, plane string) {
 	x, reply := h.gateway.Begin(r.Context(), proxy.Head{Method: r.Method, URL: r.URL, Header: r.Header, Peer: r.RemoteAddr, ContentLength: r.ContentLength, Plane: plane})
 	c := &call{h: h, x: x, w: w, r: r}
-	defer x.End()
+	defer func() {
+		x.End()
+		x.Release(c.open.Load() == 0)
+		c.forget()
+	}()
 	defer c.recover()
 	if reply != nil {
 		c.reply(reply)

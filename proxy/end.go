@@ -95,7 +95,9 @@ func (x *Exchange) sum() {
 		return
 	}
 	last := &r.Attempts[n-1]
-	r.Usage, r.UsageKind = last.Usage, last.UsageKind
+	if last.Class == "" || r.Outcome == "interrupted" || r.Outcome == "client_gone" {
+		r.Usage, r.UsageKind = last.Usage, last.UsageKind
+	}
 	if r.Outcome == "ok" || r.Outcome == "interrupted" || last.Class == "" || !last.FirstToken.IsZero() {
 		r.Model, r.Provider, r.Tier = last.Model, last.Provider, last.Tier
 		r.ResponseID, r.ResponseModel, r.Finish = last.ResponseID, last.ResponseModel, last.Finish

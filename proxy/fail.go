@@ -103,7 +103,7 @@ func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
 	if act.Final || a.direct || !x.ruling().Retries(string(err.Class), retryCause(cause)) {
 		return x.giveUp(err)
 	}
-	if i, delay, ok := x.next(err, act); ok {
+	if i, delay, ok := x.next(err, act); ok && time.Now().Add(delay).Before(x.total) {
 		return Verdict{Action: Next, Attempt: i, Delay: delay}
 	}
 	return x.giveUp(err)
@@ -112,7 +112,7 @@ func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
 // retryCause is what a route's attempts.on calls a cause; "" leaves it to the class.
 func retryCause(cause string) string {
 	switch cause {
-	case "refused", "connect_timeout":
+	case "refused", "connect_timeout", "not_sent":
 		return "connect"
 	case "reset", "cut":
 		return "reset"

@@ -25,7 +25,8 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 	a.status, a.rec.Status = status, status
 	a.rec.FirstByte = time.Now()
 	x.g.creds.Observe(a.provider, a.cred, h)
-	if x.pass != nil {
+	refused := (status == http.StatusUnauthorized || status == http.StatusForbidden) && len(a.provider.Keys) > 0
+	if x.pass != nil && !refused { // a refusal of our credential is not the client's to read
 		return x.openOpaqueAnswer(h)
 	}
 	if status < 200 || status > 299 {
@@ -109,7 +110,11 @@ func (x *Exchange) openOpaqueAnswer(h http.Header) Verdict {
 	if h.Get("Content-Encoding") == "" && strings.Contains(h.Get("Content-Type"), "json") {
 		a.tap = []byte{}
 	}
-	x.succeeded(a)
+	if a.status < 500 {
+		x.succeeded(a)
+	} else if a.lease != nil {
+		a.lease.Done(false)
+	}
 	x.commit(a.status)
 	x.limit(time.Now().Add(x.timeouts().Idle))
 	return Verdict{Action: More}

@@ -14,6 +14,9 @@ import (
 // Resources is one policy as Envoy's configuration. Immutable once published; every list is sorted by name.
 type Resources struct {
 	Listeners, Routes, Clusters []Resource
+
+	Uncarried map[string]string // providers that `carrier: envoy` reaches and Envoy cannot carry for, and why: the executor does
+	carriers  map[carrier]string
 }
 
 // Resource is one listener, route configuration or cluster and the place in the policy that it came from.

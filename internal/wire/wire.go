@@ -7,6 +7,7 @@ package wire
 const (
 	HeaderID       = "x-sluice-id"         // exchange id, 32 hex digits: the join key of logs and the executor's claim
 	HeaderPrepared = "x-sluice-prepared"   // "1" once the first attempt was written into the request
+	HeaderNode     = "x-sluice-node"       // on every gRPC stream of an Envoy: the node's id, written by its bootstrap
 	HeaderRetries  = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
 	PrefixSluice   = "x-sluice-"
 	PrefixEnvoy    = "x-envoy-"
@@ -29,8 +30,10 @@ const (
 	StageInitialMeta = "x-sluice-stage"
 )
 
-// Names of clusters and filters that are not a provider's.
+// Names of resources and filters that are not a provider's.
 const (
+	Listener        = "sluice"
+	RouteConfig     = "sluice"
 	ClusterExecutor = "sluice_executor" // claims by id
 	ClusterEdge     = "sluice_edge"     // ignores ids
 	ClusterControl  = "sluice_control"  // xDS, ext_proc and access logs on one socket

@@ -150,6 +150,15 @@ func Pool(t testing.TB, root string, port int, flags ...string) (*Process, strin
 	return p, strings.TrimPrefix(base, "http://")
 }
 
+// Mock starts `sluice mock` on a free port and returns its host:port.
+func Mock(t testing.TB, sluice string, flags ...string) string {
+	t.Helper()
+	p := Start(t, nil, sluice, append([]string{"mock", "--listen", "127.0.0.1:0"}, flags...)...)
+	line := p.Line(t, p.Err, "address", func(line string) bool { return strings.Contains(line, "http://") })
+	_, addr, _ := strings.Cut(line, "http://")
+	return strings.TrimSuffix(addr, "/v1")
+}
+
 // Poll asks until the answer is nil.
 func Poll(t testing.TB, what string, ask func() error) {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -396,3 +397,6 @@ func (b *bench) drains(t *testing.T) {
 		return err != nil
 	})
 }
+
+// testLogger writes a process's log to the test's.
+func testLogger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

@@ -265,6 +265,3 @@ func TestDrain(t *testing.T) {
 		t.Error("drained an Envoy that is not there")
 	}
 }
-
-// testLogger writes a process's log to the test's.
-func testLogger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

@@ -75,6 +75,7 @@ func (x *Exchange) Release(idle bool) {
 	x.scratch = nil
 	clear(s.events[:cap(s.events)])
 	s.events = s.events[:0]
+	s.held = s.held[:0] // an exchange that ended before its first real event, or in an error event, left bytes here
 	if cap(s.held) > keepBytes {
 		s.held = nil
 	}

@@ -685,3 +685,52 @@ func TestOvertakenOnTheWay(t *testing.T) {
 		t.Errorf("has %+v, ready %d", e.text(), s.Ready("a"))
 	}
 }
+
+func TestBlame(t *testing.T) {
+	p, err := compile(set{"in=1 pool=1 pool-2=1", "main=1", "in=1"}.resources(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := p.sets[clusters]
+	failing := maps.Clone(sent)
+	failing["pool"] = &entry{origin: sent["pool"].origin, invalid: func() error { return errors.New("no") }}
+	for _, test := range []struct {
+		name, message, want string
+		sent                map[string]*entry
+	}{
+		{"by name", "cluster pool: bad", "pool", sent},
+		{"longer name", "cluster pool-2: bad", "pool-2", sent},
+		{"first of two", "Error adding/updating cluster(s) pool-2: x, pool: y", "pool-2", sent},
+		{"part of a word", "listening to a spool", "", sent},
+		{"at the ends", "pool", "pool", sent},
+		{"after a part of a word", "spool of pool", "pool", sent},
+		{"the only one", "missing ]", "main", p.sets[routes]},
+		{"the only invalid one", "Proto constraint validation failed", "pool", failing},
+		{"a removed one", "cannot remove gone", "gone", map[string]*entry{"gone": nil, "pool": sent["pool"]}},
+	} {
+		r := blame(&flight{generation: 1, sent: test.sent}, test.message)
+		if r.Resource != test.want || test.want != "" && test.want != "gone" && r.Origin.Line == 0 {
+			t.Errorf("%s: %+v, want %q", test.name, r, test.want)
+		}
+	}
+	if r := blame(&flight{}, strings.Repeat("é\n", 4000)); len(r.Message) > 4096 || strings.Contains(r.Message, "\n") {
+		t.Errorf("a message of %d bytes", len(r.Message))
+	}
+}
+
+func TestLeavingTheWildcard(t *testing.T) {
+	s, e := quiet(Options{}), newEnvoy("a")
+	put(t, s, 1, one)
+	l := mustConnect(t, s, e)
+	ask := func(r *discovery.DeltaDiscoveryRequest) { l.in = append(l.in, r); l.settle() }
+	ask(&discovery.DeltaDiscoveryRequest{TypeUrl: typeURLs[clusters], ResourceNamesSubscribe: []string{"exec"}, ResourceNamesUnsubscribe: []string{"*"}})
+	put(t, s, 2, set{"exec=2 new=2", "main=1", "in=1"})
+	l.settle()
+	if _, ok := e.applied[clusters]["new"]; ok || e.applied[clusters]["exec"] != "2" {
+		t.Errorf("clusters by name only: %+v", e.text())
+	}
+	ask(&discovery.DeltaDiscoveryRequest{TypeUrl: typeURLs[clusters], ResourceNamesSubscribe: []string{"*"}})
+	if e.applied[clusters]["new"] != "2" || s.Ready("a") != 2 {
+		t.Errorf("clusters by wildcard again: %+v", e.text())
+	}
+}

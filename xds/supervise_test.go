@@ -265,3 +265,28 @@ func TestDrain(t *testing.T) {
 		t.Error("drained an Envoy that is not there")
 	}
 }
+
+// FuzzLineWriter: no output of a child, however cut, is lost silently, split wrongly or kept without bound.
+func FuzzLineWriter(f *testing.F) {
+	f.Add([]byte("info|main|hello\nwarning|"), 3)
+	f.Add([]byte("\n\n|||\ncritical|a|b|c\\n"), 1)
+	f.Fuzz(func(t *testing.T, text []byte, step int) {
+		var whole, cut output
+		w := &lineWriter{log: whole.logger()}
+		_, _ = w.Write(text)
+		w.flush()
+		v := &lineWriter{log: cut.logger()}
+		for chunk := range slices.Chunk(text, 1+max(step, 0)%64) {
+			if n, err := v.Write(chunk); n != len(chunk) || err != nil {
+				t.Fatal(n, err)
+			}
+			if len(v.rest) > 16<<10 {
+				t.Fatalf("%d bytes kept", len(v.rest))
+			}
+		}
+		v.flush()
+		if len(text) < 16<<10 && strings.Count(whole.String(), "\n") != strings.Count(cut.String(), "\n") {
+			t.Errorf("%q and %q", whole.String(), cut.String())
+		}
+	})
+}

@@ -3,6 +3,7 @@ package jsonedit
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -84,6 +85,11 @@ func (d *Doc) Append(dst []byte, edits ...Edit) ([]byte, error) {
 	if err := check(edits); err != nil {
 		return dst, err
 	}
+	size := len(d.body)
+	for _, e := range edits {
+		size += len(e.key) + len(e.sub) + len(e.raw) + len(e.text) + punctuation
+	}
+	dst = slices.Grow(dst, size)
 	var room [16]change
 	changes := room[:0]
 	for i, e := range edits {
@@ -96,6 +102,9 @@ func (d *Doc) Append(dst []byte, edits ...Edit) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// punctuation is the most bytes that an edit adds beside its own: of {"sub":raw} as a new member.
+const punctuation = len(`,"":{"":}`)
 
 // check refuses edits that contradict each other or are not JSON.
 func check(edits []Edit) error {

@@ -3,6 +3,7 @@ package jsonedit
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 )
 
 // DepthCap is the deepest nesting that Valid accepts, whatever it is asked for.
@@ -11,25 +12,41 @@ const DepthCap = 1024
 // Valid says whether body is one JSON value of RFC 8259's grammar, nested at most maxDepth (and DepthCap) deep. It neither recurses
 // nor allocates, so hostile bytes cost no more than their length. Unlike Admit it takes any root, duplicate keys and invalid UTF-8.
 func Valid(body []byte, maxDepth int) bool {
+	end := value(body, blank(body, 0), maxDepth)
+	return end >= 0 && blank(body, end) == len(body)
+}
+
+// value is the position after the value at i, negative if there is none.
+func value(body []byte, i, maxDepth int) int {
+	if i >= len(body) {
+		return -1
+	}
+	if c := body[i]; c != '{' && c != '[' {
+		return scalar(body, i)
+	}
+	return container(body, i, maxDepth)
+}
+
+// container is the position after the object or array at i, negative if it is not one or nests deeper than maxDepth.
+func container(body []byte, i, maxDepth int) int {
 	var objects [DepthCap / 64]uint64 // bit d: the value open at depth d is an object
 	maxDepth = min(maxDepth, DepthCap)
 	depth := 0
-	i := start(body)
 	for {
 		// Here a value must begin.
 		if i >= len(body) {
-			return false
+			return -1
 		}
 		switch c := body[i]; c {
 		case '{', '[':
 			if depth >= maxDepth {
-				return false
+				return -1
 			}
 			bit := uint64(1) << (depth % 64)
 			objects[depth/64] &^= bit
 			i = blank(body, i+1)
 			if i >= len(body) {
-				return false
+				return -1
 			}
 			if body[i] == c+2 { // both closing brackets follow their opening one by two
 				i++
@@ -39,23 +56,23 @@ func Valid(body []byte, maxDepth int) bool {
 			if c == '{' {
 				objects[(depth-1)/64] |= bit
 				if i = key(body, i); i < 0 {
-					return false
+					return -1
 				}
 			}
 			continue
 		default:
 			if i = scalar(body, i); i < 0 {
-				return false
+				return -1
 			}
 		}
 		// Here a value has ended: close what closes, up to the next comma.
 		for {
-			i = blank(body, i)
 			if depth == 0 {
-				return i == len(body)
+				return i
 			}
+			i = blank(body, i)
 			if i >= len(body) {
-				return false
+				return -1
 			}
 			object := objects[(depth-1)/64]>>((depth-1)%64)&1 == 1
 			if c := body[i]; c == '}' && object || c == ']' && !object {
@@ -64,12 +81,12 @@ func Valid(body []byte, maxDepth int) bool {
 				continue
 			}
 			if body[i] != ',' {
-				return false
+				return -1
 			}
 			i = blank(body, i+1)
 			if object {
 				if i = key(body, i); i < 0 {
-					return false
+					return -1
 				}
 			}
 			break
@@ -116,11 +133,8 @@ func scalar(b []byte, i int) int {
 
 // quoted is the position after the string at i, negative if it is not one.
 func quoted(b []byte, i int) int {
-	for i++; i < len(b); i++ {
-		for len(b)-i >= 8 && ordinary(binary.LittleEndian.Uint64(b[i:])) {
-			i += 8
-		}
-		if i == len(b) {
+	for i++; ; {
+		if i = special(b, i); i >= len(b) {
 			return -1
 		}
 		switch c := b[i]; {
@@ -128,8 +142,6 @@ func quoted(b []byte, i int) int {
 			return i + 1
 		case c < ' ':
 			return -1
-		case c != '\\':
-			continue
 		}
 		if i++; i >= len(b) {
 			return -1
@@ -149,15 +161,41 @@ func quoted(b []byte, i int) int {
 		default:
 			return -1
 		}
+		i++
 	}
-	return -1
 }
 
-// ordinary says that none of the eight bytes in w is a quote, a backslash or a control character. It may say no without need, never yes.
-func ordinary(w uint64) bool {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	quote, back := w^ones*'"', w^ones*'\\'
-	return ((w-ones*' ')&^w|(quote-ones)&^quote|(back-ones)&^back)&tops == 0
+// special is the position of the first quote, backslash or control character at or after i, len(b) when there is none. It looks at eight
+// bytes at a time, since keys are short, and from the third time on at 32, since texts are long.
+func special(b []byte, i int) int {
+	const tops = 0x8080808080808080
+	for n := 0; len(b)-i >= 8; n++ {
+		if m := marks(binary.LittleEndian.Uint64(b[i:])) & tops; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+		for i += 8; n >= 2 && len(b)-i >= 32; i += 32 {
+			w := b[i : i+32 : i+32]
+			m := marks(binary.LittleEndian.Uint64(w)) | marks(binary.LittleEndian.Uint64(w[8:])) |
+				marks(binary.LittleEndian.Uint64(w[16:])) | marks(binary.LittleEndian.Uint64(w[24:]))
+			if m&tops != 0 {
+				break
+			}
+		}
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c < ' ' || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return i
+}
+
+// marks sets the top bit of the lowest byte of w that is a quote, a backslash or a control character; of the bytes above it, which a
+// borrow may reach, and of the lower bits it says nothing. Flipping bit 1 puts the quote right above the control characters.
+func marks(w uint64) uint64 {
+	const ones = 0x0101010101010101
+	low, back := w^ones*2, w^ones*'\\'
+	return ((low - ones*('"'^2+1)) | (back - ones)) &^ w
 }
 
 // number is the position after the number at i, negative if it is not one.

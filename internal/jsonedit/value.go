@@ -1,7 +1,6 @@
 package jsonedit
 
 import (
-	"bytes"
 	"math"
 	"strconv"
 	"strings"
@@ -35,8 +34,11 @@ type Value struct {
 // Parse views bytes as one JSON value, without a check and without copying. The bytes must have passed Valid or come from Admit: of other bytes
 // the answers mean nothing, though no method panics on them. Of duplicate keys, which Valid lets through, the first one counts.
 func Parse(trusted []byte) Value {
-	at := start(trusted)
-	return Value{view(trusted), at, len(bytes.TrimRight(trusted, " \t\r\n"))}.sane()
+	at, end := blank(trusted, 0), len(trusted)
+	for end > at && (trusted[end-1] == ' ' || trusted[end-1] == '\n' || trusted[end-1] == '\t' || trusted[end-1] == '\r') {
+		end--
+	}
+	return Value{view(trusted), at, end}.sane()
 }
 
 func (v Value) sane() Value {
@@ -88,6 +90,14 @@ func (v Value) Kind() Kind {
 // Raw is the value as it is written.
 func (v Value) Raw() string { return v.src[v.at:v.end] }
 
+// Bytes is Raw as a slice of the body, nil for the zero Value. It must not be written to.
+func (v Value) Bytes() []byte {
+	if !v.Exists() {
+		return nil
+	}
+	return unsafe.Slice(unsafe.StringData(v.src), len(v.src))[v.at:v.end:v.end]
+}
+
 // Offset is the half-open byte range of the value in the body that it was read from.
 func (v Value) Offset() (start, end int) { return v.at, v.end }
 
@@ -111,7 +121,7 @@ func unquote(raw string) string {
 	if text := raw[1 : len(raw)-1]; strings.IndexByte(text, '\\') < 0 {
 		return text
 	}
-	return gjson.Parse(raw).Str
+	return text(raw)
 }
 
 // Bool is true for true, and false for every other value.

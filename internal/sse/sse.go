@@ -30,6 +30,8 @@ type Frame struct {
 	ID []byte
 	// Comment says that the frame has no field at all: only comments, or only its blank line.
 	Comment bool
+	// Joined says that Data was put together from several fields: then it is a copy that the next Next overwrites, and not a part of Raw.
+	Joined bool
 }
 
 // Scanner is an incremental reader of frames: Feed it what arrived, then call Next until it returns false. The zero value is ready.
@@ -91,6 +93,18 @@ func (s *Scanner) Feed(chunk []byte) {
 		s.cur.event, s.cur.data, s.cur.id = s.cur.event.shift(n), s.cur.data.shift(n), s.cur.id.shift(n)
 	}
 	s.buf = append(s.buf, chunk...)
+}
+
+// Reset readies the scanner for another stream of the same Limit. It keeps its buffers, but for huge ones.
+func (s *Scanner) Reset() {
+	buf, joined := s.buf[:0], s.joined[:0]
+	if cap(buf) > keep {
+		buf = nil
+	}
+	if cap(joined) > keep {
+		joined = nil
+	}
+	*s = Scanner{Limit: s.Limit, buf: buf, joined: joined}
 }
 
 // Close says that the stream has ended. A frame whose last byte is a CR is then complete; a frame without its blank line stays in Tail.
@@ -226,6 +240,7 @@ func (s *Scanner) frame(next int) Frame {
 		Comment: !s.cur.any,
 	}
 	if s.cur.lines > 1 {
+		f.Joined = true
 		f.Data = s.joined[:len(s.joined):len(s.joined)]
 		if cap(s.joined) > keep {
 			s.joined = nil

@@ -24,12 +24,16 @@ var (
 	_ llm.Upstream   = Codec{}
 )
 
-// NewDecoder returns a decoder of one answer to an operation: an event stream or one JSON body.
+// NewDecoder returns a decoder of one answer to an operation: an event stream or one JSON body. [Recycle] takes it back.
 func (Codec) NewDecoder(op llm.Op, stream bool) llm.Decoder {
 	if stream {
-		return &streamDecoder{op: op}
+		d := streamDecoders.Get().(*streamDecoder)
+		d.op = op
+		return d
 	}
-	return &jsonDecoder{op: op}
+	d := jsonDecoders.Get().(*jsonDecoder)
+	d.op = op
+	return d
 }
 
 // NewEncoder returns an encoder that writes answers from events alone: an event stream, or one JSON body folded at the end. Bytes of the

@@ -248,7 +248,7 @@ func (b ErrorBody) Error(status int, class llm.Class) *llm.Error {
 		e.Message = "the provider failed (" + strconv.Itoa(status) + ")"
 	}
 	if detail != "" {
-		e.Err = upstreamText(clip(detail, 300))
+		e.Err = upstreamText(strings.Clone(clip(detail, 300))) // the answer that it is a view of is soon gone
 	}
 	return e
 }

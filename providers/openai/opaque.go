@@ -145,12 +145,12 @@ func (d *jsonDecoder) events(dst []llm.Event) ([]llm.Event, error) {
 	if len(data) == 0 {
 		return dst, broken("it is empty")
 	}
-	if !jsonedit.Valid(data, answerDepth) {
+	root, ok := readTop(data)
+	if !ok {
 		return dst, broken("it is not JSON, or cut")
 	}
-	root := jsonedit.Parse(data)
-	if fault := root.Field("error"); fault.Kind() > jsonedit.True && !(d.op == llm.OpOpaque && root.Field("id").Exists()) {
-		b, _ := readError(root)
+	if root.fault.Kind() > jsonedit.True && !(d.op == llm.OpOpaque && root.id.Exists()) {
+		b, _ := readError(root.Value)
 		return append(dst, llm.Event{Kind: llm.EventError, Err: b.Error(200, b.Classify(200))}), nil
 	}
 	var err error
@@ -162,40 +162,46 @@ func (d *jsonDecoder) events(dst []llm.Event) ([]llm.Event, error) {
 		if d.op != llm.OpOpaque && root.Kind() != jsonedit.Object {
 			return dst, broken("it is not an object")
 		}
-		dst = append(dst, llm.Event{Kind: llm.EventData, ID: clone(root.Field("id")), Model: clone(root.Field("model"))})
+		dst = append(dst, llm.Event{Kind: llm.EventData, ID: clone(root.id), Model: clone(root.model)})
 	}
-	if u := root.Field("usage"); u.Kind() == jsonedit.Object {
+	if u := root.usage; u.Kind() == jsonedit.Object {
 		dst = append(dst, llm.Event{Kind: llm.EventUsage, Usage: readUsage(u), Text: d.reader.raw(u)})
 	}
 	return append(dst, llm.Event{Kind: llm.EventEnd}), nil
 }
 
 // answer appends the events of a chat.completion or text_completion.
-func (d *jsonDecoder) answer(dst []llm.Event, root jsonedit.Value) ([]llm.Event, error) {
-	choices := root.Field("choices")
+func (d *jsonDecoder) answer(dst []llm.Event, root top) ([]llm.Event, error) {
+	choices := root.choices
 	if choices.Kind() != jsonedit.Array || none(choices) {
 		return dst, broken("it has no choices")
 	}
-	dst = append(dst, llm.Event{Kind: llm.EventStart, ID: clone(root.Field("id")), Model: clone(root.Field("model")), Created: root.Field("created").Int()})
+	dst = append(dst, llm.Event{Kind: llm.EventStart, ID: clone(root.id), Model: clone(root.model), Created: root.created.Int()})
 	choices.Each(func(c jsonedit.Value) bool {
-		n := len(dst)
-		if d.op == llm.OpCompletions {
-			dst = d.reader.piece(dst, llm.EventText, c.Field("text"))
-		} else {
-			dst = d.reader.message(dst, c.Field("message"))
-		}
-		if lp := c.Field("logprobs"); lp.Kind() == jsonedit.Object {
-			if len(dst) == n {
-				dst = append(dst, llm.Event{Kind: llm.EventText})
-			}
-			dst[n].Logprobs = d.reader.raw(lp)
-		}
-		finish := c.Field("finish_reason")
-		dst = append(dst, llm.Event{Kind: llm.EventFinish, Finish: reason(finish.String())})
-		for i := n; i < len(dst); i++ {
-			dst[i].Choice = indexOf(c.Field("index"))
-		}
+		dst = d.choice(dst, c)
 		return true
 	})
 	return dst, nil
+}
+
+// choice appends the events of one choice, which ends with its EventFinish.
+func (d *jsonDecoder) choice(dst []llm.Event, c jsonedit.Value) []llm.Event {
+	n := len(dst)
+	f := readChoice(c)
+	if d.op == llm.OpCompletions {
+		dst = d.reader.piece(dst, llm.EventText, f.text)
+	} else {
+		dst = d.reader.message(dst, f.message)
+	}
+	if f.logprobs.Kind() == jsonedit.Object {
+		if len(dst) == n {
+			dst = append(dst, llm.Event{Kind: llm.EventText})
+		}
+		dst[n].Logprobs = d.reader.raw(f.logprobs)
+	}
+	dst = append(dst, llm.Event{Kind: llm.EventFinish, Finish: reason(f.finish.String())})
+	for i := n; i < len(dst); i++ {
+		dst[i].Choice = f.index
+	}
+	return dst
 }

@@ -1,17 +1,19 @@
 package openai
 
 import (
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
 	"github.com/sluice-gateway/sluice/llm"
 )
 
-// reader turns JSON of answers into events whose bytes live in its scratch space until reset.
+// reader turns JSON of answers into events. Their bytes are views of the JSON where it has them as they are, and else live in the scratch
+// space until reset.
 type reader struct {
-	scratch []byte
-	usage   llm.Usage // opaque streams: what was counted so far
+	scratch  []byte
+	fleeting bool      // the JSON is gone before the events are, so that all is copied
+	usage    llm.Usage // opaque streams: what was counted so far
 }
 
 // keepScratch bounds what a reader holds on to between calls, in bytes.
@@ -24,21 +26,29 @@ func (r *reader) reset() {
 	r.scratch = r.scratch[:0]
 }
 
-// raw is a copy of a value as it is written.
+// raw is a value as it is written.
 func (r *reader) raw(v jsonedit.Value) []byte {
+	if !r.fleeting {
+		return v.Bytes()
+	}
 	n := len(r.scratch)
 	r.scratch = append(r.scratch, v.Raw()...)
 	return r.scratch[n:len(r.scratch):len(r.scratch)]
 }
 
-// text is a copy of a string without its escapes.
+// text is a string without its escapes.
 func (r *reader) text(v jsonedit.Value) []byte {
 	raw := v.Raw()
 	if len(raw) < 2 {
 		return nil
 	}
+	if !r.fleeting && strings.IndexByte(raw, '\\') < 0 {
+		b := v.Bytes()
+		return b[1 : len(b)-1 : len(b)-1]
+	}
 	n := len(r.scratch)
-	r.scratch = appendUnescaped(r.scratch, raw[1:len(raw)-1])
+	r.scratch = slices.Grow(r.scratch, len(raw))
+	r.scratch = jsonedit.AppendUnescaped(r.scratch, raw[1:len(raw)-1])
 	return r.scratch[n:len(r.scratch):len(r.scratch)]
 }
 
@@ -213,61 +223,4 @@ func reason(s string) string {
 		}
 	}
 	return strings.Clone(s)
-}
-
-// appendUnescaped appends the text of a JSON string without its quotes. A lone surrogate becomes U+FFFD.
-func appendUnescaped(dst []byte, s string) []byte {
-	for {
-		i := strings.IndexByte(s, '\\')
-		if i < 0 || i+1 >= len(s) {
-			return append(dst, s...)
-		}
-		dst = append(dst, s[:i]...)
-		c := s[i+1]
-		s = s[i+2:]
-		switch c {
-		case 'n':
-			dst = append(dst, '\n')
-		case 't':
-			dst = append(dst, '\t')
-		case 'r':
-			dst = append(dst, '\r')
-		case 'b':
-			dst = append(dst, '\b')
-		case 'f':
-			dst = append(dst, '\f')
-		case 'u':
-			var r rune
-			r, s = hex4(s)
-			if r >= 0xd800 && r < 0xdc00 && strings.HasPrefix(s, `\u`) {
-				low, rest := hex4(s[2:])
-				if low >= 0xdc00 && low < 0xe000 {
-					r, s = (r-0xd800)<<10|(low-0xdc00)+0x10000, rest
-				}
-			}
-			dst = utf8.AppendRune(dst, r)
-		default:
-			dst = append(dst, c)
-		}
-	}
-}
-
-// hex4 reads four hexadecimal digits and returns the rest.
-func hex4(s string) (r rune, rest string) {
-	if len(s) < 4 {
-		return utf8.RuneError, ""
-	}
-	for i := range 4 {
-		c := s[i]
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		case c >= 'A' && c <= 'F':
-			c -= 'A' - 10
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, s[4:]
 }

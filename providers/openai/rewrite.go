@@ -21,7 +21,7 @@ type Edits struct {
 // limits are the names of the limit on an answer's tokens.
 var limits = [...]string{"max_completion_tokens", "max_tokens", "max_output_tokens"}
 
-// Rewrite appends the envelope's body with the edits made. Nil means that the body goes out as it came. All bytes that no edit names
+// Rewrite appends the envelope's body with the edits made, for which dst grows at most once. Nil means that the body goes out as it came. All bytes that no edit names
 // stay as they are. The error is never the client's fault: Scan has refused every body that cannot be edited.
 func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, error) {
 	doc, err := document(e)
@@ -36,7 +36,7 @@ func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, error) {
 	stream := e.Stream
 	if ed.Stream != nil && *ed.Stream != e.Stream {
 		stream = *ed.Stream
-		edits = append(edits, jsonedit.Set("stream", strconv.AppendBool(nil, stream)))
+		edits = append(edits, jsonedit.Set("stream", literal(stream)))
 		if !stream {
 			edits = append(edits, jsonedit.Delete("stream_options")) // refused without a stream
 		}
@@ -54,7 +54,14 @@ func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, error) {
 	return out, nil
 }
 
-var yes = []byte("true")
+var yes, no = []byte("true"), []byte("false")
+
+func literal(b bool) []byte {
+	if b {
+		return yes
+	}
+	return no
+}
 
 // document is what Scan admitted.
 func document(e *llm.Envelope) (*jsonedit.Doc, error) {

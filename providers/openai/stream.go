@@ -174,14 +174,14 @@ func (d *streamDecoder) frame(dst []llm.Event, f *sse.Frame) ([]llm.Event, error
 	}
 	n := len(dst)
 	var err error
+	d.reader.fleeting = f.Joined
 	switch {
+	case d.started && d.op.Generates() && f.Event == nil && d.usual(&dst, data):
 	case !d.op.Generates():
 		dst = d.opaque(dst, f.Event, data)
 	case len(data) == 0 || string(f.Event) == "ping":
-	case data[0] != '{' || !jsonedit.Valid(data, answerDepth):
-		return dst, broken("an event is not JSON")
 	default:
-		dst, err = d.chunk(dst, f.Event, jsonedit.Parse(data))
+		dst, err = d.chunk(dst, f.Event, data)
 	}
 	if len(dst) == n {
 		dst = append(dst, llm.Event{Kind: llm.EventOther})
@@ -190,38 +190,33 @@ func (d *streamDecoder) frame(dst []llm.Event, f *sse.Frame) ([]llm.Event, error
 	return dst, err
 }
 
+// usual appends the event of a chunk of the usual shape, and else says that it has not.
+func (d *streamDecoder) usual(dst *[]llm.Event, data []byte) bool {
+	u, ok := readDelta(data, d.op == llm.OpCompletions)
+	if !ok {
+		return false
+	}
+	d.state(u.index)
+	*dst = append(*dst, llm.Event{Kind: u.kind, Choice: u.index, Text: d.reader.text(u.text)})
+	return true
+}
+
 // chunk appends the events of one chat.completion.chunk or text_completion.
-func (d *streamDecoder) chunk(dst []llm.Event, name []byte, root jsonedit.Value) ([]llm.Event, error) {
-	var id, model, choices, usage, fault, groq jsonedit.Value
-	var created int64
-	root.EachMember(func(key string, v jsonedit.Value) bool {
-		switch key {
-		case "id":
-			id = v
-		case "model":
-			model = v
-		case "created":
-			created = v.Int()
-		case "choices":
-			choices = v
-		case "usage":
-			usage = v
-		case "error":
-			fault = v
-		case "x_groq":
-			groq = v
-		}
-		return true
-	})
-	if k := fault.Kind(); k > jsonedit.Null && k != jsonedit.False || string(name) == "error" {
-		b, ok := readError(root)
+func (d *streamDecoder) chunk(dst []llm.Event, name, data []byte) ([]llm.Event, error) {
+	top, ok := readTop(data)
+	if !ok || top.Kind() != jsonedit.Object {
+		return dst, broken("an event is not JSON")
+	}
+	choices, usage := top.choices, top.usage
+	if k := top.fault.Kind(); k > jsonedit.Null && k != jsonedit.False || string(name) == "error" {
+		b, ok := readError(top.Value)
 		if !ok {
-			b = readMembers(root)
+			b = readMembers(top.Value)
 		}
 		return append(dst, llm.Event{Kind: llm.EventError, Err: b.Error(200, b.Classify(200))}), nil
 	}
 	if usage.Kind() != jsonedit.Object {
-		usage = groq.Field("usage")
+		usage = top.groq.Field("usage")
 	}
 	if choices.Kind() != jsonedit.Array || none(choices) {
 		if usage.Kind() == jsonedit.Object {
@@ -231,7 +226,7 @@ func (d *streamDecoder) chunk(dst []llm.Event, name []byte, root jsonedit.Value)
 	}
 	if !d.started {
 		d.started = true
-		dst = append(dst, llm.Event{Kind: llm.EventStart, ID: clone(id), Model: clone(model), Created: created})
+		dst = append(dst, llm.Event{Kind: llm.EventStart, ID: clone(top.id), Model: clone(top.model), Created: top.created.Int()})
 	}
 	choices.Each(func(c jsonedit.Value) bool {
 		dst = d.choice(dst, c)
@@ -249,50 +244,27 @@ func (d *streamDecoder) chunk(dst []llm.Event, name []byte, root jsonedit.Value)
 // choice appends the events of one choice of a chunk.
 func (d *streamDecoder) choice(dst []llm.Event, c jsonedit.Value) []llm.Event {
 	n := len(dst)
-	var index int
-	var delta, text, logprobs, finish jsonedit.Value
-	c.EachMember(func(key string, v jsonedit.Value) bool {
-		switch key {
-		case "index":
-			index = indexOf(v)
-		case "delta":
-			delta = v
-		case "text":
-			text = v
-		case "logprobs":
-			logprobs = v
-		case "finish_reason":
-			finish = v
-		}
-		return true
-	})
-	state := d.state(index)
+	f := readChoice(c)
+	state := d.state(f.index)
 	if d.op == llm.OpCompletions {
-		dst = d.reader.piece(dst, llm.EventText, text)
+		dst = d.reader.piece(dst, llm.EventText, f.text)
 	} else {
-		dst = d.reader.message(dst, delta)
+		dst = d.reader.message(dst, f.delta)
 	}
-	if logprobs.Kind() == jsonedit.Object {
+	if f.logprobs.Kind() == jsonedit.Object {
 		if len(dst) == n {
 			dst = append(dst, llm.Event{Kind: llm.EventText})
 		}
-		dst[n].Logprobs = d.reader.raw(logprobs)
+		dst[n].Logprobs = d.reader.raw(f.logprobs)
 	}
-	if finish.Kind() == jsonedit.String && len(finish.Raw()) > 2 {
-		dst = append(dst, llm.Event{Kind: llm.EventFinish, Finish: reason(finish.String())})
+	if told(f.finish) {
+		dst = append(dst, llm.Event{Kind: llm.EventFinish, Finish: reason(f.finish.String())})
 		state.finished = true
 	}
 	for i := n; i < len(dst); i++ {
-		dst[i].Choice = index
+		dst[i].Choice = f.index
 	}
 	return dst
-}
-
-// none says that an array is empty.
-func none(list jsonedit.Value) bool {
-	empty := true
-	list.Each(func(jsonedit.Value) bool { empty = false; return false })
-	return empty
 }
 
 // state finds or makes the state of a choice.

@@ -24,6 +24,7 @@ var floors = []struct {
 	{"router/pool", 1},
 	{"tenants", 1},
 	{"telemetry", 1},
+	{"xds", 1},
 	{"providers", 2},
 	{"router", 2},
 	{"proxy", 3},

@@ -181,13 +181,15 @@ func (d *streamDecoder) frame(dst []llm.Event, f *sse.Frame) ([]llm.Event, error
 		dst = d.opaque(dst, f.Event, data)
 	case len(data) == 0 || string(f.Event) == "ping":
 	default:
-		dst, err = d.chunk(dst, f.Event, data)
+		if dst, err = d.chunk(dst, f.Event, data); err != nil {
+			return dst, err // its bytes go nowhere
+		}
 	}
 	if len(dst) == n {
 		dst = append(dst, llm.Event{Kind: llm.EventOther})
 	}
 	dst[n].Raw = f.Raw
-	return dst, err
+	return dst, nil
 }
 
 // usual appends the event of a chunk of the usual shape, and else says that it has not.

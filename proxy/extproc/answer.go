@@ -1,10 +1,13 @@
 package extproc
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +16,7 @@ import (
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	httptype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sluice-gateway/sluice/internal/wire"
@@ -94,84 +98,76 @@ func value(f *core.HeaderValue) string {
 	return f.Value
 }
 
-// mutation is a list of changed headers. Only what passes its rules gets into it.
-type mutation struct{ m extproc.HeaderMutation }
-
-// set replaces a header; a name that is set again gets one more value.
-func (b *mutation) set(name, value string) {
-	name = strings.ToLower(name)
-	if hop[name] || name == "" || strings.HasPrefix(name, ":") || strings.HasPrefix(name, wire.PrefixEnvoy) || strings.ContainsAny(value, "\r\n\x00") {
-		return
+// set replaces headers; a name that is there twice has two values. Only what is neither the connection's nor Envoy's gets through.
+func set(m *extproc.HeaderMutation, fields []proxy.Field) {
+	for _, f := range fields {
+		name := strings.ToLower(f.Name)
+		if hop[name] || name == "" || name[0] == ':' || strings.HasPrefix(name, wire.PrefixEnvoy) || strings.ContainsAny(f.Value, "\r\n\x00") {
+			continue
+		}
+		own(m, name, f.Value)
 	}
-	b.own(name, value)
 }
 
-// own sets what is Sluice's word to Envoy: pseudo headers and those that steer it.
-func (b *mutation) own(name, value string) {
+// own sets what is Sluice's word to Envoy: pseudo headers, lengths, and those that steer it.
+func own(m *extproc.HeaderMutation, name, value string) {
 	action := core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
-	for _, o := range b.m.SetHeaders {
-		if o.Header.Key == name {
-			action = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
-		}
+	if has(m, name) {
+		action = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
 	}
-	b.m.SetHeaders = append(b.m.SetHeaders, &core.HeaderValueOption{Header: &core.HeaderValue{Key: name, RawValue: []byte(value)}, AppendAction: action})
+	m.SetHeaders = append(m.SetHeaders, &core.HeaderValueOption{Header: &core.HeaderValue{Key: name, RawValue: []byte(value)}, AppendAction: action})
 }
 
-// drop removes a header unless the list sets it.
-func (b *mutation) drop(name string) {
-	name = strings.ToLower(name)
-	if hop[name] || name == "" || strings.HasPrefix(name, ":") {
-		return
-	}
-	for _, o := range b.m.SetHeaders {
-		if o.Header.Key == name {
-			return
-		}
-	}
-	b.m.RemoveHeaders = append(b.m.RemoveHeaders, name)
+func has(m *extproc.HeaderMutation, name string) bool {
+	return slices.ContainsFunc(m.SetHeaders, func(o *core.HeaderValueOption) bool { return o.Header.Key == name })
 }
 
-// hop are headers that belong to a connection, or to the length of a body: Envoy's business.
+// drop removes a header unless it is set.
+func drop(m *extproc.HeaderMutation, name string) {
+	if name = strings.ToLower(name); !hop[name] && name != "" && name[0] != ':' && !has(m, name) {
+		m.RemoveHeaders = append(m.RemoveHeaders, name)
+	}
+}
+
+// hop are headers that belong to a connection, or to the length of a body: Envoy's business. Without x-forwarded-proto it finds no route; the
+// clusters of providers remove that one.
 var hop = map[string]bool{"host": true, "connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "trailer": true,
-	"transfer-encoding": true, "upgrade": true, "content-length": true}
+	"transfer-encoding": true, "upgrade": true, "content-length": true, "x-forwarded-proto": true}
 
 // never are headers that no target gets from a client or from Envoy, even where a filter's rules kept them from us.
 var never = [...]string{"authorization", "api-key", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie", "forwarded", "x-forwarded-for",
-	"x-forwarded-proto", "x-forwarded-host", "x-forwarded-client-cert", "x-real-ip", "x-request-id", "x-envoy-external-address", "x-envoy-internal",
+	"x-forwarded-host", "x-forwarded-client-cert", "x-real-ip", "x-request-id", "x-envoy-external-address", "x-envoy-internal",
 	"traceparent", "tracestate", "baggage", "origin", "referer"}
 
-func withID(id string) *extproc.ProcessingResponse {
-	var b mutation
-	b.own(wire.HeaderID, id)
-	r := headers(true, &extproc.CommonResponse{HeaderMutation: &b.m})
-	r.DynamicMetadata = object(wire.MetadataLog, objectValue(wire.KeyID, structpb.NewStringValue(id)))
+// headAnswer gives the request its id: as header for the executor and the log of attempts, as metadata for the log of requests.
+func headAnswer(id [16]byte) *response {
+	r := headers(true)
+	r.GetRequestHeaders().Response.HeaderMutation = &extproc.HeaderMutation{}
+	own(r.GetRequestHeaders().Response.HeaderMutation, wire.HeaderID, hex.EncodeToString(id[:]))
+	r.DynamicMetadata = object(wire.MetadataLog, map[string]any{wire.KeyID: hex.EncodeToString(id[:])})
 	return r
 }
 
+func bodyAnswer() *response {
+	return &response{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: &extproc.BodyResponse{Response: &extproc.CommonResponse{}}}}
+}
+
 // streamUp lets a request pass without its body or its answer.
-func streamUp() *extproc.ProcessingResponse {
-	r := headers(true, nil)
+func streamUp() *response {
+	r := headers(true)
 	r.ModeOverride = &filter.ProcessingMode{ResponseHeaderMode: filter.ProcessingMode_SKIP}
 	return r
 }
 
-// chain adds the clusters to try: the target if there is one, and the executor.
-func chain(r *extproc.ProcessingResponse, cluster string) {
-	var groups []*structpb.Value
+// chain writes the clusters to try into an answer: the target if there is one, and the executor.
+func chain(r *response, cluster string) {
+	var groups []any
 	for _, name := range []string{cluster, wire.ClusterExecutor} {
-		if name == "" {
-			continue
+		if name != "" { // without a weight Envoy ignores the whole chain, silently
+			groups = append(groups, map[string]any{"name": name, "clusters": []any{map[string]any{"cluster_name": name, "weight": 1}}})
 		}
-		one := objectValue("cluster_name", structpb.NewStringValue(name))
-		one.GetStructValue().Fields["weight"] = structpb.NewNumberValue(1) // without it Envoy ignores the whole chain, silently
-		group := objectValue("name", structpb.NewStringValue(name))
-		group.GetStructValue().Fields["clusters"] = list(one)
-		groups = append(groups, group)
 	}
-	if r.DynamicMetadata == nil {
-		r.DynamicMetadata = &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	}
-	r.DynamicMetadata.Fields[wire.MetadataChain] = objectValue(wire.KeyGroups, list(groups...))
+	proto.Merge(r, &response{DynamicMetadata: object(wire.MetadataChain, map[string]any{wire.KeyGroups: groups})})
 	common := r.GetRequestBody().GetResponse()
 	if common == nil {
 		common = r.GetRequestHeaders().GetResponse()
@@ -179,132 +175,100 @@ func chain(r *extproc.ProcessingResponse, cluster string) {
 	common.ClearRouteCache = true
 }
 
-// bodyAnswer is the answer to the request's body.
-func bodyAnswer(d *decision, refused *extproc.ProcessingResponse) *extproc.ProcessingResponse {
-	if refused != nil {
-		return refused
-	}
-	common := &extproc.CommonResponse{}
-	r := &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: &extproc.BodyResponse{Response: common}}}
-	chain(r, d.cluster)
-	if d.cluster == "" {
-		return r
-	}
-	up := &d.up
-	var b mutation
-	for _, f := range up.Header {
-		b.set(f.Name, f.Value)
-	}
-	for name := range d.client {
-		b.drop(name)
+// prepare writes the target's request into the answer to a body.
+func prepare(r *response, up *proxy.Upstream, client http.Header) {
+	m := &extproc.HeaderMutation{}
+	set(m, up.Header)
+	for name := range client {
+		drop(m, name)
 	}
 	for _, name := range never {
-		if d.client[http.CanonicalHeaderKey(name)] == nil {
-			b.drop(name)
+		if client[http.CanonicalHeaderKey(name)] == nil {
+			drop(m, name)
 		}
 	}
-	b.own(":path", up.URL.RequestURI())
-	b.own(":scheme", up.URL.Scheme)
-	b.own(wire.HeaderPrepared, "1")
-	b.own(wire.HeaderRetries, "1")
+	own(m, ":path", up.URL.RequestURI())
+	own(m, ":scheme", up.URL.Scheme)
+	own(m, wire.HeaderPrepared, "1")
+	own(m, wire.HeaderRetries, "1")
+	common := r.GetRequestBody().GetResponse()
+	common.HeaderMutation = m
 	if up.Body != nil {
-		b.own("content-length", strconv.Itoa(len(up.Body))) // without it Envoy answers 500
-		common.BodyMutation = &extproc.BodyMutation{Mutation: &extproc.BodyMutation_Body{Body: up.Body}}
+		replace(common, up.Body)
 	}
-	common.HeaderMutation = &b.m
 	if up.Provider.Own {
-		r.DynamicMetadata.Fields[wire.MetadataLB] = objectValue(wire.KeyEndpoint, structpb.NewStringValue(hostPort(up.URL)))
+		r.DynamicMetadata.Fields[wire.MetadataLB] = object("", map[string]any{wire.KeyEndpoint: hostPort(up.URL)}).Fields[""]
 	}
-	return r
+}
+
+// replace writes a new body. Without its length Envoy answers 500.
+func replace(common *extproc.CommonResponse, body []byte) {
+	own(common.HeaderMutation, "content-length", strconv.Itoa(len(body)))
+	common.BodyMutation = &extproc.BodyMutation{Mutation: &extproc.BodyMutation_Body{Body: body}}
 }
 
 // hostPort names an endpoint as Envoy does, always with a port.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
-		if port = "80"; u.Scheme == "https" {
-			port = "443"
-		}
+		port = map[string]string{"https": "443"}[u.Scheme]
 	}
-	return net.JoinHostPort(u.Hostname(), port)
+	return net.JoinHostPort(u.Hostname(), cmp.Or(port, "80"))
 }
 
-func passHead() *extproc.ProcessingResponse { return headers(false, nil) }
-
 // directHead lets the target's answer pass with Sluice's headers.
-func directHead(set []proxy.Field, remove []string) *extproc.ProcessingResponse {
-	var b mutation
-	for _, f := range set {
-		b.set(f.Name, f.Value)
-	}
+func directHead(fields []proxy.Field, remove []string) *response {
+	r, m := headers(false), &extproc.HeaderMutation{}
+	set(m, fields)
 	for _, name := range remove {
-		b.drop(name)
+		drop(m, name)
 	}
-	return headers(false, &extproc.CommonResponse{HeaderMutation: &b.m})
+	r.GetResponseHeaders().Response.HeaderMutation = m
+	return r
 }
 
 // bufferBody asks for the response's body, whole.
-func bufferBody() *extproc.ProcessingResponse {
-	r := headers(false, nil)
+func bufferBody() *response {
+	r := headers(false)
 	r.ModeOverride = &filter.ProcessingMode{ResponseHeaderMode: filter.ProcessingMode_SEND, ResponseBodyMode: filter.ProcessingMode_BUFFERED}
 	return r
 }
 
-func headers(request bool, common *extproc.CommonResponse) *extproc.ProcessingResponse {
-	if common == nil {
-		common = &extproc.CommonResponse{}
-	}
-	h := &extproc.HeadersResponse{Response: common}
+// headers is an answer to a head that changes nothing.
+func headers(request bool) *response {
+	h := &extproc.HeadersResponse{Response: &extproc.CommonResponse{}}
 	if request {
-		return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestHeaders{RequestHeaders: h}}
+		return &response{Response: &extproc.ProcessingResponse_RequestHeaders{RequestHeaders: h}}
 	}
-	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ResponseHeaders{ResponseHeaders: h}}
+	return &response{Response: &extproc.ProcessingResponse_ResponseHeaders{ResponseHeaders: h}}
 }
 
 // rendered puts a reply of ours in the place of a response; nil lets the response pass.
-func rendered(reply *proxy.Reply, instead http.Header) *extproc.ProcessingResponse {
+func rendered(reply *proxy.Reply, instead http.Header) *response {
 	common := &extproc.CommonResponse{}
 	if reply != nil {
-		var b mutation
-		b.own(":status", strconv.Itoa(reply.Status))
-		for _, f := range reply.Header {
-			b.set(f.Name, f.Value)
-		}
+		common.HeaderMutation = &extproc.HeaderMutation{}
+		own(common.HeaderMutation, ":status", strconv.Itoa(reply.Status))
+		set(common.HeaderMutation, reply.Header)
 		for name := range instead {
-			b.drop(name)
+			drop(common.HeaderMutation, name)
 		}
-		b.own("content-length", strconv.Itoa(len(reply.Body)))
-		common.HeaderMutation = &b.m
-		common.BodyMutation = &extproc.BodyMutation{Mutation: &extproc.BodyMutation_Body{Body: reply.Body}}
+		replace(common, reply.Body)
 	}
-	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ResponseBody{ResponseBody: &extproc.BodyResponse{Response: common}}}
+	return &response{Response: &extproc.ProcessingResponse_ResponseBody{ResponseBody: &extproc.BodyResponse{Response: common}}}
 }
 
 // immediate has Envoy send a reply of ours. Its details begin with what local_reply_config leaves alone.
-func immediate(reply *proxy.Reply, code string) *extproc.ProcessingResponse {
-	if code == "" {
-		code = "reply"
-	}
-	var b mutation
-	for _, f := range reply.Header {
-		b.set(f.Name, f.Value)
-	}
-	return &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extproc.ImmediateResponse{
-		Status:  &httptype.HttpStatus{Code: httptype.StatusCode(reply.Status)},
-		Headers: &b.m,
-		Body:    reply.Body,
-		Details: wire.DetailsPrefix + code,
+func immediate(reply *proxy.Reply, code string) *response {
+	m := &extproc.HeaderMutation{}
+	set(m, reply.Header)
+	return &response{Response: &extproc.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extproc.ImmediateResponse{
+		Status: &httptype.HttpStatus{Code: httptype.StatusCode(reply.Status)}, Headers: m, Body: reply.Body, Details: wire.DetailsPrefix + cmp.Or(code, "reply"),
 	}}}
 }
 
-func object(name string, v *structpb.Value) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{name: v}}
-}
-
-func objectValue(name string, v *structpb.Value) *structpb.Value {
-	return structpb.NewStructValue(object(name, v))
-}
-
-func list(v ...*structpb.Value) *structpb.Value {
-	return structpb.NewListValue(&structpb.ListValue{Values: v})
+// object is metadata with one namespace; its values are ours, so they always fit.
+func object(namespace string, fields map[string]any) *structpb.Struct {
+	s, _ := structpb.NewStruct(map[string]any{namespace: fields})
+	return s
 }

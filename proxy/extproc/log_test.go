@@ -1,6 +1,8 @@
 package extproc_test
 
 import (
+	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -105,10 +107,12 @@ func answering(body string) func(string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		go func() {
 			defer theirs.Close()
-			buf := make([]byte, 64<<10)
-			if _, err := theirs.Read(buf); err == nil {
-				_, _ = theirs.Write([]byte(body))
+			r, err := http.ReadRequest(bufio.NewReader(theirs))
+			if err != nil {
+				return
 			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(theirs, body)
 		}()
 		return ours, nil
 	}

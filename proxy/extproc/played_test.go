@@ -94,7 +94,7 @@ func newWorld(t testing.TB, change ...func(*extproc.Options)) *world {
 	o := extproc.Options{
 		Gateway: w.gateway,
 		Table:   w.table,
-		Clusters: func(p *policies.Provider, limit time.Duration) (string, bool) {
+		Clusters: func(_ string, p *policies.Provider, _ time.Duration) (string, bool) {
 			return p.Name + "-cluster", p.Name != "far"
 		},
 		Logger:   slog.New(slog.DiscardHandler),

@@ -140,7 +140,11 @@ func TestRandomWorlds(t *testing.T) {
 		for _, kind := range kinds {
 			all.Go(func() {
 				k := w.talk()
-				id, _ := k.opened("direct")
+				id, r := k.opened("direct")
+				if len(chainOf(t, r)) == 1 { // the target's breaker is open by now
+					w.claim(id, false)
+					return
+				}
 				switch kind {
 				case 0, 1: // carried; its log comes before or after the stream's end
 					k.say(responseHead(false, "ext-cluster", "via_upstream", ":status", "200"))

@@ -13,8 +13,10 @@ import (
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/proxy"
 )
@@ -23,9 +25,11 @@ import (
 type Options struct {
 	Gateway *proxy.Gateway
 	Table   *proxy.Table // the executor's too
-	// Clusters names the cluster by which Envoys reach the provider when an answer may take limit in all. False: not every Envoy has one, and
-	// the executor carries.
-	Clusters func(p *policies.Provider, limit time.Duration) (cluster string, ok bool)
+	// Clusters names the cluster by which the Envoy node reaches the provider when an answer may take limit in all. False: that Envoy has none
+	// that fits, and the executor carries. node is "" where an Envoy does not say its name.
+	Clusters func(node string, p *policies.Provider, limit time.Duration) (cluster string, ok bool)
+	// Snapshot is the policy that serves the Envoy node's requests; nil = the one in force for all.
+	Snapshot func(node string) *proxy.Snapshot
 	Logger   *slog.Logger              // nil = slog.Default
 	Panicked func(v any, stack []byte) // told of every recovered panic; nil = nobody
 	Grace    time.Duration             // how long a log may be late before the sweep ends its exchange; 5 s
@@ -138,6 +142,9 @@ func (s *Server) Shutdown(ctx context.Context) {
 // Process serves one request's stream.
 func (s *Server) Process(g extproc.ExternalProcessor_ProcessServer) error {
 	st := &stream{s: s, g: g}
+	if md, _ := metadata.FromIncomingContext(g.Context()); len(md[wire.HeaderNode]) == 1 {
+		st.node = md[wire.HeaderNode][0]
+	}
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()

@@ -1,7 +1,6 @@
 package extproc
 
 import (
-	"encoding/hex"
 	"net/http"
 	"sync"
 	"time"
@@ -25,19 +24,25 @@ const (
 	over                       // nothing: our reply is on its way, and what crossed it is of no interest
 )
 
+// viaUpstream is the response.code_details of what an upstream said; whatever else there is was made up by Envoy.
+const viaUpstream = "via_upstream"
+
+type response = extproc.ProcessingResponse
+
 // stream is one request on its way through Envoy. Its lock is held while a message is answered and while a timer speaks out of turn.
 type stream struct {
-	s *Server
-	g extproc.ExternalProcessor_ProcessServer
+	s    *Server
+	g    extproc.ExternalProcessor_ProcessServer
+	node string
 
 	mu      sync.Mutex
 	phase   phase
 	closed  bool
 	x       *proxy.Exchange // nil before Begin, and where another plane has the request
-	head    http.Header     // the client's
-	cluster string          // the target's; "" = the executor carries
-	answer  http.Header     // what is replaced by an error of ours
-	instead *proxy.Reply    // by this one, where it does not depend on the body
+	client  http.Header
+	cluster string       // the target's; "" = the executor carries
+	answer  http.Header  // what is replaced by an error of ours
+	instead *proxy.Reply // by this one, where it does not depend on the body
 	timer   *time.Timer
 }
 
@@ -48,67 +53,86 @@ func (st *stream) take(m *extproc.ProcessingRequest) error {
 	if st.phase == over {
 		return nil
 	}
-	if !st.expects(m) {
+	var f func() *response
+	switch r := m.Request.(type) {
+	case *extproc.ProcessingRequest_RequestHeaders:
+		if st.phase == wantHead && r.RequestHeaders != nil {
+			f = func() *response { return st.begin(r.RequestHeaders, attribute(m, "source.address")) }
+		}
+	case *extproc.ProcessingRequest_RequestBody:
+		if st.phase == wantBody && r.RequestBody != nil {
+			f = func() *response { return st.decide(r.RequestBody.Body, bodyAnswer()) }
+		}
+	case *extproc.ProcessingRequest_ResponseHeaders: // Envoy's own replies get here from any earlier phase
+		if st.phase <= wantAnswer && r.ResponseHeaders != nil {
+			f = func() *response {
+				return st.answered(r.ResponseHeaders, attribute(m, "xds.cluster_name"), attribute(m, "response.code_details"))
+			}
+		}
+	case *extproc.ProcessingRequest_ResponseBody:
+		if st.phase == wantErrorBody && r.ResponseBody != nil {
+			f = func() *response { return st.render(r.ResponseBody.Body) }
+		}
+	}
+	if f == nil {
 		st.s.violations.Add(1)
 		st.s.o.Logger.Error("ext_proc message out of order: the filter's processing mode is not this gateway's", "phase", int(st.phase))
 		return status.Error(codes.FailedPrecondition, "message out of order")
 	}
-	return st.say(func() *extproc.ProcessingResponse { return st.step(m) })
-}
-
-// expects holds the order of messages. Envoy's own replies reach the response's phase from any earlier one.
-func (st *stream) expects(m *extproc.ProcessingRequest) bool {
-	switch r := m.Request.(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		return st.phase == wantHead && r.RequestHeaders != nil
-	case *extproc.ProcessingRequest_RequestBody:
-		return st.phase == wantBody && r.RequestBody != nil
-	case *extproc.ProcessingRequest_ResponseHeaders:
-		return st.phase <= wantAnswer && r.ResponseHeaders != nil
-	case *extproc.ProcessingRequest_ResponseBody:
-		return st.phase == wantErrorBody && r.ResponseBody != nil
-	}
-	return false
-}
-
-func (st *stream) step(m *extproc.ProcessingRequest) *extproc.ProcessingResponse {
-	switch r := m.Request.(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		return st.begin(r.RequestHeaders, attribute(m, "source.address"))
-	case *extproc.ProcessingRequest_RequestBody:
-		return bodyAnswer(st.decide(r.RequestBody.Body))
-	case *extproc.ProcessingRequest_ResponseHeaders:
-		return st.answered(r.ResponseHeaders, attribute(m, "xds.cluster_name"), attribute(m, "response.code_details"))
-	}
-	return st.render(m.GetResponseBody().Body)
+	return st.say(f)
 }
 
 // say sends what f returns, or a clean error when f panics. The lock is held.
-func (st *stream) say(f func() *extproc.ProcessingResponse) error {
-	var r *extproc.ProcessingResponse
-	st.s.guard(func() { r = f() }, func(err error) { r = st.broken(err) })
+func (st *stream) say(f func() *response) error {
+	var r *response
+	st.s.guard(func() { r = f() }, func(err error) {
+		r = st.reply(internalError, "internal_error")
+		if st.x != nil {
+			st.s.guard(func() {
+				if said := st.step(func() (proxy.Owner, *response) { return st.follow(st.x.Fail(proxy.CausePanic, err)) }); said != nil {
+					r = said
+				}
+			}, func(error) {})
+		}
+	})
 	if r == nil {
 		return nil
 	}
 	return st.g.Send(r)
 }
 
-// broken answers for a step that panicked.
-func (st *stream) broken(err error) (r *extproc.ProcessingResponse) {
-	r = st.reply(internalError, "internal_error")
-	if st.x != nil {
-		st.s.guard(func() {
-			st.end(func() proxy.Verdict { return st.x.Fail(proxy.CausePanic, err) }, func(said *extproc.ProcessingResponse) { r = said })
-		}, func(error) {})
-	}
+// step runs f if the exchange is still this stage's, and returns what f says.
+func (st *stream) step(f func() (proxy.Owner, *response)) (r *response) {
+	st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() (next proxy.Owner) {
+		next, r = f()
+		return next
+	})
 	return r
 }
 
+// follow ends the exchange by a verdict; its reply, if there is one, takes the place of whatever Envoy has.
+func (st *stream) follow(v proxy.Verdict) (proxy.Owner, *response) {
+	if v.Action == proxy.Answer {
+		return proxy.OwnerEnded, st.reply(v.Reply, st.x.Record().ErrorCode)
+	}
+	return proxy.OwnerEnded, nil
+}
+
+// reply is the stream's last word.
+func (st *stream) reply(r *proxy.Reply, code string) *response {
+	st.phase = over
+	st.stop()
+	return immediate(r, code)
+}
+
 // begin opens the exchange.
-func (st *stream) begin(h *extproc.HttpHeaders, peer string) *extproc.ProcessingResponse {
+func (st *stream) begin(h *extproc.HttpHeaders, peer string) *response {
 	head, ok := requestHead(st.g.Context(), h, peer)
 	if !ok {
 		return st.reply(badPath, "bad_path")
+	}
+	if st.s.o.Snapshot != nil {
+		head.Snapshot = st.s.o.Snapshot(st.node)
 	}
 	x, refusal := st.s.o.Gateway.Begin(st.g.Context(), head)
 	if refusal != nil {
@@ -120,164 +144,122 @@ func (st *stream) begin(h *extproc.HttpHeaders, peer string) *extproc.Processing
 		st.phase = passed
 		return streamUp()
 	}
-	st.x, st.head, st.phase = x, head.Header, wantBody
+	st.x, st.client, st.phase = x, head.Header, wantBody
 	st.s.o.Table.Add(x)
-	id := x.ID()
-	said := withID(hex.EncodeToString(id[:]))
+	r := headAnswer(x.ID())
 	if h.EndOfStream {
-		d, refused := st.decide(nil)
-		if refused != nil {
-			return refused
+		return st.decide([]byte{}, r)
+	}
+	return r
+}
+
+// decide has the exchange decide about the whole body: a chain of clusters, written into r, or a reply.
+func (st *stream) decide(body []byte, r *response) *response {
+	said := st.step(func() (proxy.Owner, *response) {
+		up, reply := st.plan(body)
+		if reply != nil {
+			return proxy.OwnerEnded, st.reply(reply, st.x.Record().ErrorCode)
 		}
-		chain(said, d.cluster)
+		st.phase = wantAnswer
+		chain(r, st.cluster)
+		if up == nil {
+			st.s.handed.Add(1)
+			return proxy.OwnerOpen, r
+		}
+		prepare(r, up, st.client)
+		st.timer = time.AfterFunc(time.Until(st.x.Deadline()), st.expire)
+		return proxy.OwnerOpen, r
+	})
+	if said == nil {
+		return st.reply(lost, "exchange_lost")
 	}
 	return said
 }
 
-// decision is what the body's answer tells Envoy.
-type decision struct {
-	cluster string // "" = the executor only
-	up      proxy.Upstream
-	client  http.Header
-}
-
-// decide has the exchange decide about the whole body: a chain of clusters, or a reply.
-func (st *stream) decide(body []byte) (d *decision, refused *extproc.ProcessingResponse) {
-	own := st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() proxy.Owner {
-		var reply *proxy.Reply
-		if d, reply = st.plan(body); reply != nil {
-			refused = st.reply(reply, st.x.Record().ErrorCode)
-			return proxy.OwnerEnded
-		}
-		return proxy.OwnerOpen
-	})
-	switch {
-	case !own:
-		return nil, st.reply(lost, "exchange_lost")
-	case refused != nil:
-		return nil, refused
-	}
-	st.phase = wantAnswer
-	if d.cluster == "" {
-		st.s.handed.Add(1)
-		return d, nil
-	}
-	st.cluster = d.cluster
-	st.timer = time.AfterFunc(time.Until(st.x.Deadline()), st.expire)
-	return d, nil
-}
-
-// plan makes the first attempt where Envoy can carry it.
-func (st *stream) plan(body []byte) (*decision, *proxy.Reply) {
-	if body == nil {
-		body = []byte{}
-	}
+// plan makes the first attempt where Envoy can carry it; without one the executor carries.
+func (st *stream) plan(body []byte) (*proxy.Upstream, *proxy.Reply) {
 	plan, reply := st.x.Request(body)
 	if reply != nil {
 		return nil, reply
 	}
 	direct, _ := st.x.Direct()
-	cluster := ""
 	if direct && len(body) > 0 {
-		cluster, direct = st.s.o.Clusters(plan.Attempts[0].Model.Provider, st.x.Allowance())
+		st.cluster, direct = st.s.o.Clusters(st.node, plan.Attempts[0].Model.Provider, st.x.Allowance())
 	}
-	if !direct || cluster == "" {
-		return &decision{}, nil
+	if !direct || st.cluster == "" {
+		st.cluster = ""
+		return nil, nil
 	}
 	up, v := st.x.Attempt(0)
 	switch v.Action {
 	case proxy.More:
 		st.x.Carry()
-		return &decision{cluster: cluster, up: up, client: st.head}, nil
+		return &up, nil
 	case proxy.Answer:
 		return nil, v.Reply
 	}
+	st.cluster = ""
 	st.x.HandOver(v)
-	return &decision{}, nil
+	return nil, nil
 }
 
 // answered takes the response's head: the target's, the executor's, or that of a reply which Envoy made up.
-func (st *stream) answered(h *extproc.HttpHeaders, cluster, details string) *extproc.ProcessingResponse {
+func (st *stream) answered(h *extproc.HttpHeaders, cluster, details string) *response {
 	code, header := responseHead(h)
 	local := st.phase < wantAnswer || code >= 400 && details != "" && details != viaUpstream
 	st.phase, st.answer = passed, header
-	said := passHead()
 	if st.x == nil {
-		return said
+		return headers(false)
 	}
-	st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() proxy.Owner {
+	said := st.step(func() (proxy.Owner, *response) {
 		switch {
 		case local:
 		case !st.x.Prepared(): // the executor answered and had not claimed it: it began the request afresh
 			st.s.defaulted.Add(1)
 			st.s.o.Logger.Warn("a request reached the executor without its exchange", "details", details)
 			st.x.Drop()
-			return proxy.OwnerEnded
+			return proxy.OwnerEnded, nil
 		case cluster != "" && cluster != st.cluster:
 			st.s.defaulted.Add(1)
 		case code >= 200 && code <= 299:
 			st.s.direct.Add(1)
-			st.stop()
-			said = directHead(st.x.DirectHead(code, header))
-			return proxy.OwnerDirect
+			return proxy.OwnerDirect, directHead(st.x.DirectHead(code, header))
 		default:
 			if v := st.x.Response(code, header); v.Action == proxy.Hold && !h.EndOfStream {
 				st.phase = wantErrorBody
-				said = bufferBody()
-				return proxy.OwnerOpen
+				return proxy.OwnerOpen, bufferBody()
 			}
 			_, v := st.x.Write(nil, nil, true)
-			return st.verdict(v, func(r *extproc.ProcessingResponse) { said = r })
+			return st.follow(v)
 		}
 		v := st.x.Local(code)
 		if v.Action == proxy.Answer && !h.EndOfStream {
 			st.instead, st.phase = v.Reply, wantErrorBody
-			said = bufferBody()
-			return proxy.OwnerEnded
+			return proxy.OwnerEnded, bufferBody()
 		}
-		return st.verdict(v, func(r *extproc.ProcessingResponse) { said = r })
+		return st.follow(v)
 	})
 	if st.phase != wantErrorBody {
 		st.stop()
 	}
+	if said == nil {
+		return headers(false)
+	}
 	return said
 }
 
-const viaUpstream = "via_upstream"
-
-// verdict ends the exchange; its reply, if there is one, takes the place of whatever Envoy has.
-func (st *stream) verdict(v proxy.Verdict, say func(*extproc.ProcessingResponse)) proxy.Owner {
-	if v.Action == proxy.Answer {
-		say(st.reply(v.Reply, st.x.Record().ErrorCode))
-	}
-	return proxy.OwnerEnded
-}
-
 // render makes the client's error of a refusal's body.
-func (st *stream) render(body []byte) *extproc.ProcessingResponse {
+func (st *stream) render(body []byte) *response {
 	st.phase = passed
 	st.stop()
 	if st.instead == nil {
-		st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() proxy.Owner {
-			if _, v := st.x.Write(nil, body, true); v.Action == proxy.Answer {
-				st.instead = v.Reply
-			}
-			return proxy.OwnerEnded
+		st.step(func() (proxy.Owner, *response) {
+			_, v := st.x.Write(nil, body, true)
+			st.instead = v.Reply
+			return proxy.OwnerEnded, nil
 		})
 	}
 	return rendered(st.instead, st.answer)
-}
-
-// reply is the stream's last word.
-func (st *stream) reply(r *proxy.Reply, code string) *extproc.ProcessingResponse {
-	st.phase = over
-	st.stop()
-	return immediate(r, code)
-}
-
-// end ends an exchange that is still this stage's by what fail says of it.
-func (st *stream) end(fail func() proxy.Verdict, say func(*extproc.ProcessingResponse)) {
-	st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() proxy.Owner { return st.verdict(fail(), say) })
 }
 
 // expire speaks out of turn: the target was silent for too long. Envoy drops it and sends our reply.
@@ -291,28 +273,23 @@ func (st *stream) expire() {
 		st.timer.Reset(left)
 		return
 	}
-	_ = st.say(func() (r *extproc.ProcessingResponse) { // a stream that cannot be written to ends by itself
-		st.end(func() proxy.Verdict { return st.x.Fail(proxy.CauseLimit, nil) }, func(said *extproc.ProcessingResponse) { r = said })
-		return r
+	_ = st.say(func() *response { // a stream that cannot be written to ends by itself
+		return st.step(func() (proxy.Owner, *response) { return st.follow(st.x.Fail(proxy.CauseLimit, nil)) })
 	})
 }
 
-// interrupt ends the request because the gateway stops.
+// interrupt ends the request because the gateway stops. What another plane has, that plane ends.
 func (st *stream) interrupt() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.closed || st.phase == over {
+	if st.closed || st.phase == over || st.x == nil {
 		return
 	}
-	_ = st.say(func() (r *extproc.ProcessingResponse) {
-		if st.x == nil {
-			return nil // nothing began, or another plane has it
-		}
+	_ = st.say(func() *response {
 		if st.x.Owner() == proxy.OwnerDirect {
 			return st.reply(lost, "shutdown") // the answer has begun, so Envoy cuts it; its log says so
 		}
-		st.end(func() proxy.Verdict { return st.x.Fail(proxy.CauseRefused, nil) }, func(said *extproc.ProcessingResponse) { r = said })
-		return r
+		return st.step(func() (proxy.Owner, *response) { return st.follow(st.x.Fail(proxy.CauseRefused, nil)) })
 	})
 }
 
@@ -336,8 +313,6 @@ func (st *stream) close() {
 	st.closed = true
 	st.stop()
 	if st.x != nil {
-		st.s.guard(func() {
-			st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() proxy.Owner { return proxy.OwnerEnded })
-		}, func(error) {})
+		st.s.guard(func() { st.step(func() (proxy.Owner, *response) { return proxy.OwnerEnded, nil }) }, func(error) {})
 	}
 }

@@ -49,12 +49,12 @@ func TestDirect(t *testing.T) {
 	if len(set) > 0 {
 		t.Errorf("more headers: %v", set)
 	}
-	for _, name := range []string{"cookie", "x-custom", "x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address", "x-api-key", "traceparent", "baggage"} {
+	for _, name := range []string{"cookie", "x-custom", "x-forwarded-for", "x-envoy-external-address", "x-api-key", "traceparent", "baggage"} {
 		if !slices.Contains(removed, name) {
 			t.Errorf("%s goes up", name)
 		}
 	}
-	for _, name := range []string{"authorization", "content-type", "x-sluice-id", "content-length", "host"} {
+	for _, name := range []string{"authorization", "content-type", "x-sluice-id", "content-length", "host", "x-forwarded-proto"} {
 		if slices.Contains(removed, name) {
 			t.Errorf("%s is removed", name)
 		}
@@ -414,7 +414,7 @@ func TestAnswerWithoutRequest(t *testing.T) {
 // TestPanic ends one request with a clean error, and no other.
 func TestPanic(t *testing.T) {
 	w := newWorld(t, func(o *extproc.Options) {
-		o.Clusters = func(p *policies.Provider, _ time.Duration) (string, bool) {
+		o.Clusters = func(_ string, p *policies.Provider, _ time.Duration) (string, bool) {
 			if p.Name == "far" {
 				panic("cluster table")
 			}

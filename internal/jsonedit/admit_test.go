@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -189,6 +190,12 @@ func FuzzAdmit(f *testing.F) {
 			compare(t, v, want[key])
 			return true
 		})
+		var walked, booked []string
+		d.Root().EachMember(func(key string, v Value) bool { walked = append(walked, key, v.Raw()); return true })
+		d.EachMember(func(key string, v Value) bool { booked = append(booked, key, v.Raw()); return true })
+		if !slices.Equal(walked, booked) {
+			t.Fatalf("booked %q, walked %q", booked, walked)
+		}
 	})
 }
 

@@ -89,14 +89,13 @@ func (d *Doc) Append(dst []byte, edits ...Edit) ([]byte, error) {
 	for _, e := range edits {
 		size += len(e.key) + len(e.sub) + len(e.raw) + len(e.text) + punctuation
 	}
-	dst = slices.Grow(dst, size)
 	var room [16]change
 	changes := room[:0]
 	for i, e := range edits {
 		at := find(view(d.body), d.members, e.key)
 		changes = insert(changes, change{at, i})
 	}
-	out, err := splice(dst, object{view(d.body), 0, len(d.body), d.open, d.members}, list{edits, false}, changes)
+	out, err := splice(slices.Grow(dst, size), object{view(d.body), 0, len(d.body), d.open, d.members}, list{edits, false}, changes)
 	if err != nil {
 		return dst, err
 	}

@@ -173,6 +173,7 @@ func TestValid(t *testing.T) {
 func FuzzEdits(f *testing.F) {
 	f.Add([]byte(`{"a":1,"b":{"c":2},"d":null}`), "a", "b", "c", "text", uint8(3))
 	f.Add([]byte(` { "m\u006fdel" : "x" , "o":{ } } `), "model", "o", "a.b", "\xff\"", uint8(9))
+	f.Add([]byte(`{"0":0}`), "1", "0", "0", "0", uint8(10)) // refused: dst comes back as it was
 	f.Fuzz(func(t *testing.T, body []byte, one, two, sub, text string, del uint8) {
 		d, err := Admit(body, 16)
 		if err != nil || one == two || !utf8.ValidString(one) || !utf8.ValidString(two) || !utf8.ValidString(sub) {

@@ -59,6 +59,16 @@ func (d *Doc) Value(key string) Value {
 	return Value{}
 }
 
+// EachMember is Root's EachMember by the places that Admit booked, so that the body is not walked again.
+func (d *Doc) EachMember(yield func(key string, v Value) bool) {
+	src := view(d.body)
+	for _, m := range d.members {
+		if !yield(unquote(src[m.key:m.keyEnd]), Value{src, m.val, m.valEnd}) {
+			return
+		}
+	}
+}
+
 // Root is the whole object; the zero Value for an empty Doc.
 func (d *Doc) Root() Value { return Parse(d.body) }
 

@@ -36,7 +36,7 @@ func (Codec) Scan(op llm.Op, body []byte) (*llm.Envelope, error) {
 	e.Op, e.Body, e.N, e.Doc = op, body, 1, &s.doc
 	e.Turns = s.turns[:0]
 	sc := scanner{e: e, texts: s.texts[:0]}
-	s.doc.Root().EachMember(func(key string, v jsonedit.Value) bool {
+	s.doc.EachMember(func(key string, v jsonedit.Value) bool {
 		if v.Kind() != jsonedit.Null {
 			sc.member(key, v)
 		}
@@ -281,8 +281,24 @@ func (s *scanner) part(p jsonedit.Value, role string) (answers bool) {
 		s.text(p.String(), role)
 		return false
 	}
-	kind := p.Field("type").String()
-	switch kind {
+	var kind, result jsonedit.Value
+	var texts [3]jsonedit.Value
+	p.EachMember(func(key string, v jsonedit.Value) bool {
+		switch key {
+		case "type":
+			kind = v
+		case "content":
+			result = v
+		case "text":
+			texts[0] = v
+		case "refusal":
+			texts[1] = v
+		case "thinking":
+			texts[2] = v
+		}
+		return true
+	})
+	switch kind.String() {
 	case "image_url", "input_image", "image":
 		s.e.Images++
 	case "input_audio", "audio", "audio_url":
@@ -290,11 +306,11 @@ func (s *scanner) part(p jsonedit.Value, role string) (answers bool) {
 	case "file", "input_file", "document":
 		s.e.Files++
 	case "tool_result":
-		s.content(p.Field("content"), role)
+		s.content(result, role)
 		return true
 	}
-	for _, key := range [...]string{"text", "refusal", "thinking"} {
-		if t := p.Field(key); t.Kind() == jsonedit.String {
+	for _, t := range texts {
+		if t.Kind() == jsonedit.String {
 			s.text(t.String(), role)
 		}
 	}

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -198,13 +199,52 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// conversation is a chat request of about n bytes. Its turns have line breaks and quotes, as code has, if escaped is set.
+func conversation(n int, escaped bool) []byte {
+	text := strings.Repeat("Some further text of the turn. ", 20)
+	if escaped {
+		text = strings.Repeat(`Some \"further\" text.\n`, 25)
+	}
+	turn := `{"role":"user","content":"` + text + `"},{"role":"assistant","content":[{"type":"text","text":"` + text + `"}]},`
+	turns := strings.Repeat(turn, n/len(turn)+1)
+	return []byte(`{"model":"auto","messages":[` + turns[:len(turns)-1] + `],"temperature":0.2,"max_tokens":100}`)
+}
+
 func BenchmarkScan(b *testing.B) {
-	body := []byte(`{"model":"auto","messages":[{"role":"user","content":"` + strings.Repeat("word ", 190) + `"}],"temperature":0.2,"max_tokens":100}`)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		if _, err := (Codec{}).Scan(llm.OpChat, body); err != nil {
-			b.Fatal(err)
-		}
+	for _, c := range []struct {
+		name string
+		body []byte
+	}{
+		{"1KB", []byte(`{"model":"auto","messages":[{"role":"user","content":"` + strings.Repeat("word ", 190) + `"}],"temperature":0.2,"max_tokens":100}`)},
+		{"32KB", conversation(32<<10, false)}, {"32KBEscaped", conversation(32<<10, true)},
+		{"400KB", conversation(400<<10, false)}, {"400KBEscaped", conversation(400<<10, true)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(c.body)))
+			for b.Loop() {
+				if _, err := (Codec{}).Scan(llm.OpChat, c.body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkRewrite(b *testing.B) {
+	for _, n := range []int{1 << 10, 32 << 10, 400 << 10} {
+		b.Run(strconv.Itoa(n>>10)+"KB", func(b *testing.B) {
+			e, err := Codec{}.Scan(llm.OpChat, conversation(n, false))
+			if err != nil {
+				b.Fatal(err)
+			}
+			var out []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				if out, err = Rewrite(out[:0], e, Edits{Model: "gpt-5.5", AskUsage: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"cmp"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -203,33 +205,36 @@ func outliers() *clusterv3.OutlierDetection {
 	}
 }
 
-// verified is TLS towards a provider: its name is sent, and its certificate must be for that name or, where there is only an address, for
-// the address. A wrong certificate is a failed connection, and the chain goes on.
+// verified is TLS towards a provider. A wrong certificate is a failed connection, and the chain goes on.
 func (b *builder) verified(p *policies.Provider) *corev3.TransportSocket {
-	ca := p.CA
-	if ca == "" {
-		ca = b.SystemCA
-	}
+	ca := cmp.Or(p.CA, b.SystemCA)
 	if ca == "" {
 		b.fail(p.Pos, "provider %s: no bundle of certificate authorities was found on this system", p.Name)
 	}
+	var hosts []string
+	for _, e := range p.Endpoints {
+		hosts = append(hosts, e.Hostname())
+	}
+	return b.upstreamTLS(ca, nil, hosts...)
+}
+
+// upstreamTLS trusts one authority. A host's name is sent and the certificate must be for it; where there are only addresses, it must be for
+// one of them. The name is written here and not taken from the endpoint, whose own name may hold a port for :authority.
+func (b *builder) upstreamTLS(ca string, own []*tlsv3.TlsCertificate, hosts ...string) *corev3.TransportSocket {
 	check := &tlsv3.CertificateValidationContext{TrustedCa: file(ca)}
 	tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
-		TlsParams: minTLS(), ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: check},
+		TlsParams: minTLS(), TlsCertificates: own, ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: check},
 	}}
-	first := p.Endpoints[0]
-	switch {
-	case wire.Endpoint(first) != "": // then all are
-		for _, e := range p.Endpoints {
-			check.MatchTypedSubjectAltNames = append(check.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
-				SanType: tlsv3.SubjectAltNameMatcher_IP_ADDRESS,
-				Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: e.Hostname()}},
-			})
+	for _, h := range hosts {
+		ip, err := netip.ParseAddr(h)
+		if err != nil {
+			tls.Sni, tls.AutoSniSanValidation = h, true
+			continue
 		}
-	case first.Port() != "": // the host's name holds the port, for :authority
-		tls.Sni, tls.AutoSniSanValidation = first.Hostname(), true
-	default:
-		tls.AutoHostSni, tls.AutoSniSanValidation = true, true
+		check.MatchTypedSubjectAltNames = append(check.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
+			SanType: tlsv3.SubjectAltNameMatcher_IP_ADDRESS,
+			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: ip.Unmap().String()}},
+		})
 	}
 	return b.tlsSocket(tls)
 }
@@ -306,38 +311,14 @@ func (b *builder) ours(name, at string, options *httpv3.HttpProtocolOptions) *cl
 		return cl
 	}
 	at = to.GetSocketAddress().GetAddress()
-	b.resolve(cl, &url.URL{Host: hostOf(at)})
+	b.resolve(cl, &url.URL{Host: net.JoinHostPort(at, "1")})
 	if b.Mutual == nil {
 		b.fail(policies.Position{}, "%s: %s is not a Unix socket and needs mutual TLS", name, at)
 		return cl
 	}
-	cl.TransportSocket = b.mutual(at)
+	own := []*tlsv3.TlsCertificate{{CertificateChain: file(b.Mutual.Cert), PrivateKey: file(b.Mutual.Key)}}
+	cl.TransportSocket = b.upstreamTLS(b.Mutual.CA, own, at)
 	return cl
-}
-
-func hostOf(address string) string {
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() {
-		return "[" + address + "]"
-	}
-	return address
-}
-
-func (b *builder) mutual(host string) *corev3.TransportSocket {
-	san := tlsv3.SubjectAltNameMatcher_DNS
-	tls := &tlsv3.UpstreamTlsContext{Sni: host}
-	if _, err := netip.ParseAddr(host); err == nil {
-		san, tls.Sni = tlsv3.SubjectAltNameMatcher_IP_ADDRESS, ""
-	}
-	tls.CommonTlsContext = &tlsv3.CommonTlsContext{
-		TlsParams:       minTLS(),
-		TlsCertificates: []*tlsv3.TlsCertificate{{CertificateChain: file(b.Mutual.Cert), PrivateKey: file(b.Mutual.Key)}},
-		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa: file(b.Mutual.CA), MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{
-				SanType: san, Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: host}},
-			}},
-		}},
-	}
-	return b.tlsSocket(tls)
 }
 
 // collector is the cluster of Envoy's own spans.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,13 +45,15 @@ var testPresets = map[string]policies.Preset{
 	"anthropic": {Name: "anthropic", Dialect: "openai", BaseURL: "https://api.anthropic.com/v1", NeedsKey: true},
 }
 
-// selfSigned is a certificate that no test connects with: its files must only be readable.
-var selfSigned = sync.OnceValue(func() (pair struct{ cert, key []byte }) {
+// pair is a certificate that is its own authority, and its key, as PEM.
+type pair struct{ cert, key []byte }
+
+func newPair(ip net.IP, names ...string) (out pair) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"sluice.test"}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: names, IPAddresses: []net.IP{ip}}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		panic(err)
@@ -59,10 +62,10 @@ var selfSigned = sync.OnceValue(func() (pair struct{ cert, key []byte }) {
 	if err != nil {
 		panic(err)
 	}
-	pair.cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	pair.key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return pair
-})
+	return pair{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
+}
+
+var selfSigned = sync.OnceValue(func() pair { return newPair(net.IPv4(127, 0, 0, 1), "localhost") })
 
 type reporter interface {
 	Helper()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/tenants"
+	"github.com/sluice-gateway/sluice/xds"
 )
 
 // Options are what the admin listener shows.
@@ -19,6 +20,10 @@ type Options struct {
 	Metrics http.Handler      // answers GET /metrics
 	Version string            // of the binary
 	Reload  func() *LoadError // the last load that failed and was not made good since; nil = none
+	// Envoys lists the Envoys of the data plane; nil = there are none.
+	Envoys func() []xds.NodeStatus
+	// Unready says why no request should come here although nothing drains; nil or "" = it should.
+	Unready func() string
 }
 
 // LoadError is why the policy file, as it is now, is not the policy in force.
@@ -115,6 +120,12 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if s.o.Gateway.Draining() {
 		text(w, http.StatusServiceUnavailable, "draining")
 		return
+	}
+	if s.o.Unready != nil {
+		if why := s.o.Unready(); why != "" {
+			text(w, http.StatusServiceUnavailable, why)
+			return
+		}
 	}
 	text(w, http.StatusOK, "ok")
 }

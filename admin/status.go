@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/router/pool"
+	"github.com/sluice-gateway/sluice/xds"
 )
 
 type statusBody struct {
@@ -17,7 +18,7 @@ type statusBody struct {
 	Draining  bool                      `json:"draining"`
 	Providers map[string]providerStatus `json:"providers"`
 	Breakers  []breaker.Status          `json:"breakers"`
-	Envoys    []struct{}                `json:"envoys"` // none in this version
+	Envoys    []xds.NodeStatus          `json:"envoys"`
 	Exchanges exchanges                 `json:"exchanges"`
 }
 
@@ -66,11 +67,14 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 		Draining:  g.Draining(),
 		Providers: map[string]providerStatus{},
 		Breakers:  append([]breaker.Status{}, g.Breakers()...),
-		Envoys:    []struct{}{},
+		Envoys:    []xds.NodeStatus{},
 		Exchanges: exchanges{g.Inflight(), g.Total()},
 	}
 	if s.o.Reload != nil {
 		body.Policy.LastError = s.o.Reload()
+	}
+	if s.o.Envoys != nil {
+		body.Envoys = s.o.Envoys()
 	}
 	for _, n := range p.Notices {
 		body.Policy.Notices = append(body.Policy.Notices, n.Error())

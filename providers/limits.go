@@ -1,8 +1,10 @@
 package providers
 
 import (
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +54,21 @@ var limitTable = map[string][]limitRow{
 		{"input-tokens", "X-Ratelimit-Limit-Tokens-Prompt", "X-Ratelimit-Remaining-Tokens-Prompt", ""},
 		{"output-tokens", "X-Ratelimit-Limit-Tokens-Generated", "X-Ratelimit-Remaining-Tokens-Generated", ""},
 	},
+}
+
+// LimitHeaders names every header in which some provider says how long to wait or what is left, in lower case and sorted.
+func LimitHeaders() []string {
+	found := map[string]bool{"retry-after": true, "retry-after-ms": true}
+	for _, rows := range limitTable {
+		for _, row := range rows {
+			for _, name := range []string{row.limit, row.remaining, row.reset} {
+				if name != "" {
+					found[strings.ToLower(name)] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // ParseLimits reads the rate limits that an answer's headers state, in a family's form. Values that make no sense count as not said.

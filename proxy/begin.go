@@ -20,7 +20,12 @@ import (
 func (g *Gateway) Begin(_ context.Context, h Head) (*Exchange, *Reply) {
 	g.inflight.Add(1)
 	g.total.Add(1)
-	x := &Exchange{g: g, s: g.snap.Load(), head: h}
+	s := h.Snapshot
+	if s == nil {
+		s = g.snap.Load()
+	}
+	s.live.Add(1)
+	x := &Exchange{g: g, s: s, head: h}
 	if x.scratch, _ = g.scratch.Get().(*scratch); x.scratch == nil {
 		x.scratch = &scratch{events: make([]llm.Event, 0, 8)}
 	}

@@ -181,6 +181,7 @@ func (x *Exchange) Drop() {
 	x.ended = true
 	x.settleAttempt()
 	x.g.inflight.Add(-1)
+	x.s.live.Add(-1)
 	x.g.total.Add(-1)
 }
 

@@ -23,6 +23,7 @@ func (x *Exchange) End() {
 	r.Warnings = x.warnings
 	x.sum()
 	x.g.inflight.Add(-1)
+	x.s.live.Add(-1)
 	if x.g.emit != nil {
 		x.g.emit(r)
 	}

@@ -20,7 +20,11 @@ type Snapshot struct {
 	Book       *tenants.Book
 	Generation int // counts swaps since the start
 	LoadedAt   time.Time
+	live       atomic.Int64
 }
+
+// Live returns how many exchanges that began with the snapshot are open.
+func (s *Snapshot) Live() int64 { return s.live.Load() }
 
 // Options are what a gateway is made of.
 type Options struct {

@@ -16,6 +16,8 @@ type Head struct {
 	Peer          string // host:port of the client
 	ContentLength int64  // -1 = unknown
 	Plane         string // embedded or envoy
+	// Snapshot is the policy that serves the request: an older one where an external proxy still follows that. nil = the one in force.
+	Snapshot *Snapshot
 }
 
 // Field is one header line. Names are canonical.

@@ -40,6 +40,7 @@ const (
 	lineKey        = "key"
 	linePolicy     = "policy"
 	lineCache      = "cache"
+	lineCarried    = "carried"
 )
 
 // entry is what the access line takes from a record: a value, so that queueing one costs no allocation and the record may be reused.
@@ -48,7 +49,7 @@ type entry struct {
 	end                                   time.Time
 	route, rule, class, tier              string
 	model, provider, outcome              string
-	tenant, key, policy, cache            string
+	tenant, key, policy, cache, carried   string  // carried is empty where there is one carrier only
 	gain, cost                            float64 // cost in USD
 	firstToken, duration                  time.Duration
 	attempts, status, tokensIn, tokensOut int
@@ -62,6 +63,9 @@ func newEntry(r *Record) entry {
 		tenant: r.Tenant, key: r.Key, policy: r.Policy, cache: r.Cache, gain: r.Gain, cost: float64(r.MicroUSD) / 1e6, duration: r.End.Sub(r.Start),
 		attempts: len(r.Attempts), status: r.Status, tokensIn: r.Usage.Input, tokensOut: r.Usage.Output, usage: r.UsageKind,
 		priced: r.PriceKnown, stream: r.Stream,
+	}
+	if r.Plane == "envoy" {
+		e.carried = r.Carried
 	}
 	if r.FirstToken.After(r.Start) {
 		e.firstToken = r.FirstToken.Sub(r.Start)
@@ -107,6 +111,7 @@ func (e *entry) record() slog.Record {
 	text(lineKey, e.key)
 	text(linePolicy, e.policy)
 	text(lineCache, e.cache)
+	text(lineCarried, e.carried)
 	rec := slog.NewRecord(e.end, e.level(), lineMessage, 0)
 	rec.AddAttrs(l...)
 	return rec

@@ -56,6 +56,9 @@ func (e *entry) row() string {
 	case e.rule != "":
 		s += "  " + e.rule
 	}
+	if e.carried != "" {
+		s += "  [" + e.carried + "]"
+	}
 	return s
 }
 
@@ -167,6 +170,8 @@ func (e *entry) take(a slog.Attr) {
 		e.rule = a.Value.String()
 	case lineUsage:
 		e.usage = usageKind(a.Value.String())
+	case lineCarried:
+		e.carried = a.Value.String()
 	case lineGain:
 		e.gain = number(a.Value)
 	case lineFirstToken:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,23 @@ func parseCollector(endpoint, protocol string) (collector, error) {
 		c.host = net.JoinHostPort(u.Hostname(), c.defaultPort())
 	}
 	return c, nil
+}
+
+// TracesURL is where an endpoint's spans go, as Options.OTLPEndpoint and the environment's protocol have it: grpc(s)://host:port, or
+// http(s)://host:port/path. It is for whoever else sends spans there.
+func TracesURL(endpoint string) (*url.URL, error) {
+	c, err := parseCollector(endpoint, os.Getenv(protocolOf))
+	if err != nil {
+		return nil, err
+	}
+	if !c.grpc {
+		return url.Parse(c.url("/v1/traces"))
+	}
+	u := &url.URL{Scheme: "grpc", Host: c.host}
+	if c.tls {
+		u.Scheme = "grpcs"
+	}
+	return u, nil
 }
 
 // redactUser keeps credentials that somebody wrote into an endpoint out of the message that refuses them.

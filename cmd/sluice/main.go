@@ -38,14 +38,16 @@ type world struct {
 
 // cli is the command line.
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Run the gateway."`
-	Check    checkCmd    `cmd:"" help:"Print every problem of a policy, then run its tests."`
-	Explain  explainCmd  `cmd:"" help:"Say what would happen to a request, and why. Calls nobody."`
-	Classify classifyCmd `cmd:"" help:"Classify prompts, one JSON object a line."`
-	Keys     keysCmd     `cmd:"" help:"Make keys, and list those of a policy."`
-	Demo     demoCmd     `cmd:"" help:"Send six prompts through a gateway and show what went where and why."`
-	Mock     mockCmd     `cmd:"" help:"Run the simulated provider. Its answers say that they are simulated."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run the gateway."`
+	Check     checkCmd     `cmd:"" help:"Print every problem of a policy, then run its tests."`
+	Explain   explainCmd   `cmd:"" help:"Say what would happen to a request, and why. Calls nobody."`
+	Classify  classifyCmd  `cmd:"" help:"Classify prompts, one JSON object a line."`
+	Keys      keysCmd      `cmd:"" help:"Make keys, and list those of a policy."`
+	Demo      demoCmd      `cmd:"" help:"Send six prompts through a gateway and show what went where and why."`
+	Mock      mockCmd      `cmd:"" help:"Run the simulated provider. Its answers say that they are simulated."`
+	Bootstrap bootstrapCmd `cmd:"" help:"Print the configuration that an Envoy elsewhere starts with."`
+	XDS       xdsCmd       `cmd:"" name:"xds" help:"Print the Envoy resources of a policy."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 const description = `Sluice stands in front of a self-run pool of models and external providers, and decides for each request who answers.

@@ -26,7 +26,7 @@ const (
 type reloader struct {
 	path    string
 	load    func(src []byte) (*policies.Policy, error)
-	apply   func(p *policies.Policy)
+	apply   func(p *policies.Policy, force bool) error
 	current func() *policies.Policy
 	loaded  func(ok bool) // counts
 	s       *server
@@ -45,10 +45,14 @@ func newReloader(path string, src []byte, o policies.Options, s *server) *reload
 	}
 }
 
-// swap puts a policy into force.
-func (s *server) swap(p *policies.Policy) {
+// swap puts a policy into force, or says why the old one stays.
+func (s *server) swap(p *policies.Policy, force bool) error {
 	old := s.gateway.Snapshot().Policy
-	s.gateway.Swap(p)
+	if s.envoy == nil {
+		s.gateway.Swap(p)
+	} else if err := s.envoy.replace(s.ctx, p, force); err != nil {
+		return err
+	}
 	s.plane.Reloaded()
 	for _, c := range []struct {
 		what     string
@@ -56,14 +60,16 @@ func (s *server) swap(p *policies.Policy) {
 	}{
 		{"server.listen", old.Server.Listen, p.Server.Listen},
 		{"server.admin", old.Server.Admin, p.Server.Admin},
+		{"server.envoy.binary", old.Server.EnvoyBinary, p.Server.EnvoyBinary},
 		{"server.tls", old.Server.TLSCert + old.Server.TLSKey, p.Server.TLSCert + p.Server.TLSKey},
 		{"telemetry.otlp", old.Telemetry.OTLPEndpoint, p.Telemetry.OTLPEndpoint},
 		{"telemetry.access_log", old.Telemetry.AccessLog, p.Telemetry.AccessLog},
 	} {
-		if c.was != c.now {
+		if c.was != c.now && !(s.envoy != nil && c.what == "server.tls") {
 			s.log.Warn("this takes effect at the next start only", "setting", c.what)
 		}
 	}
+	return nil
 }
 
 // notices logs what a policy holds that this version does not act on.
@@ -175,11 +181,17 @@ func (r *reloader) look(force bool) {
 		r.fail(err, src, force)
 		return
 	}
+	replaces := p.Version != r.current().Version
+	if replaces {
+		if err := r.apply(p, force); err != nil {
+			r.fail(err, src, force)
+			return
+		}
+	}
 	r.last = src
 	r.loaded(true)
 	switch {
-	case p.Version != r.current().Version:
-		r.apply(p)
+	case replaces:
 		r.s.log.Info("the policy is replaced", "version", p.Version, "generation", r.s.gateway.Snapshot().Generation)
 		r.s.notices(p)
 	case failing || force:

@@ -13,9 +13,10 @@ import (
 // serveCmd is `sluice serve`.
 type serveCmd struct {
 	Config string        `help:"Policy file. Without it: providers whose keys are in the environment, and engines on their usual loopback ports." placeholder:"FILE"`
-	Plane  string        `help:"Data plane: embedded or envoy." default:"embedded" enum:"embedded,envoy"`
+	Plane  string        `help:"Data plane: embedded, or envoy: the Envoy of $ENVOY_PATH or PATH, or as the policy's server.envoy says." default:"embedded" enum:"embedded,envoy"`
 	Drain  time.Duration `help:"How long open requests may take to finish after the first signal to stop; a second signal ends them." default:"30s"`
 	Log    string        `help:"Form of the log on standard error: text (one line a request), json, or auto (text on a terminal)." default:"auto" enum:"auto,text,json"`
+	Envoy  envoyFlags    `embed:"" group:"With --plane envoy:"`
 }
 
 // Help is what --help says beyond the flags.
@@ -23,12 +24,12 @@ func (c *serveCmd) Help() string {
 	return `The policy is read again when its file changes and on SIGHUP. A good one takes effect for every request that begins after it; a bad one changes nothing but the log, a metric and /admin/status. SIGTERM and SIGINT stop gracefully.`
 }
 
-var errEnvoy = errors.New("--plane envoy is not in this version; the embedded plane is")
+var errEnvoyFlags = errors.New("--state, --control and what belongs to it need --plane envoy")
 
 // Run serves until a signal.
 func (c *serveCmd) Run(w *world) error {
-	if c.Plane == "envoy" {
-		return errEnvoy
+	if c.Plane != "envoy" && c.Envoy != (envoyFlags{}) {
+		return errEnvoyFlags
 	}
 	p, src, err := c.policy(w)
 	if err != nil {
@@ -40,16 +41,21 @@ func (c *serveCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
+	if c.Plane == "envoy" {
+		if err := s.behindEnvoy(c.Envoy); err != nil {
+			return s.abandon(err)
+		}
+	}
 	if c.Config != "" {
 		s.watchFile(c.Config, src, w.options(false))
 	}
 	if err := s.start(); err != nil {
-		return err
+		return w.refused(err)
 	}
 	if c.Config != "" {
 		s.notices(p)
 	}
-	log.Info("ready", "url", s.url(), "admin", "http://"+s.addr.admin.String(), "policy", p.File, "version", p.Version, "auth", authOf(p))
+	log.Info("ready", "url", s.url(), "admin", "http://"+s.addr.admin.String(), "policy", p.File, "version", p.Version, "auth", authOf(p), "plane", c.Plane)
 	if w.serving != nil {
 		w.serving(s.addr)
 	}

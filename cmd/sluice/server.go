@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-gateway/sluice/proxy/httpproxy"
 	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/telemetry"
+	"github.com/sluice-gateway/sluice/xds"
 )
 
 // Limits of the listeners, and of what happens in the background.
@@ -40,7 +41,8 @@ type server struct {
 	sink    *telemetry.Sink
 	gateway *proxy.Gateway
 	plane   *httpproxy.Handler
-	cert    *certificate // nil without TLS
+	envoy   *envoyPlane  // nil with the embedded plane
+	cert    *certificate // nil without TLS, and where Envoy has it
 	reload  *reloader    // nil without a file
 
 	data, admin *http.Server
@@ -80,7 +82,9 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger) (*server, error) 
 		s.data.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.cert.current}
 	}
 	s.admin = &http.Server{
-		Handler:           admin.Handler(admin.Options{Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Reload: s.loadError}),
+		Handler: admin.Handler(admin.Options{
+			Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Reload: s.loadError, Envoys: s.envoys, Unready: s.unready,
+		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes, ErrorLog: quiet,
 	}
 	return s, nil
@@ -113,30 +117,16 @@ func (s *server) watchFile(path string, src []byte, o policies.Options) {
 // start listens, and begins what goes on in the background.
 func (s *server) start() error {
 	p := s.gateway.Snapshot().Policy
-	data, err := net.Listen("tcp", p.Server.Listen)
-	if err != nil {
-		return s.abandon(fmt.Errorf("server.listen: %w", err))
-	}
 	control, err := net.Listen("tcp", p.Server.Admin)
 	if err != nil {
-		data.Close()
 		return s.abandon(fmt.Errorf("server.admin: %w", err))
 	}
-	s.addr = addresses{data.Addr(), control.Addr()}
-	serve := func(run func() error) {
-		if err := run(); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- err
-		}
+	s.addr.admin = control.Addr()
+	s.serve(func() error { return s.admin.Serve(control) })
+	if err := s.startPlane(p); err != nil {
+		_ = s.admin.Close()
+		return s.abandon(err)
 	}
-	s.background.Go(func() {
-		serve(func() error {
-			if s.cert != nil {
-				return s.data.ServeTLS(data, "", "")
-			}
-			return s.data.Serve(data)
-		})
-	})
-	s.background.Go(func() { serve(func() error { return s.admin.Serve(control) }) })
 	probe := prober{s.plane}
 	s.background.Go(func() { s.gateway.Pools().Watch(s.ctx, probe.probe, probeEvery) })
 	if s.reload != nil {
@@ -146,15 +136,76 @@ func (s *server) start() error {
 	return nil
 }
 
+// serve runs a listener's server until it is closed.
+func (s *server) serve(run func() error) {
+	s.background.Go(func() {
+		if err := run(); !errors.Is(err, http.ErrServerClosed) {
+			s.fail(err)
+		}
+	})
+}
+
+// fail ends the process for something that ended by itself; the first reason is enough.
+func (s *server) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// startPlane opens the data listener: ours, or Envoy's.
+func (s *server) startPlane(p *policies.Policy) error {
+	if s.envoy != nil {
+		s.addr.data, _ = net.ResolveTCPAddr("tcp", s.envoy.params.Listen) // for the log; Envoy says what is wrong with it
+		return s.envoy.start(s.ctx, s.fail)
+	}
+	data, err := net.Listen("tcp", p.Server.Listen)
+	if err != nil {
+		return fmt.Errorf("server.listen: %w", err)
+	}
+	s.addr.data = data.Addr()
+	s.serve(func() error {
+		if s.cert != nil {
+			return s.data.ServeTLS(data, "", "")
+		}
+		return s.data.Serve(data)
+	})
+	return nil
+}
+
+// behindEnvoy has Envoys carry the data plane. Nothing is started yet.
+func (s *server) behindEnvoy(o envoyFlags) (err error) {
+	s.cert = nil // Envoy reads the files
+	s.envoy, err = newEnvoyPlane(s, o, s.plane)
+	return err
+}
+
+func (s *server) envoys() []xds.NodeStatus {
+	if s.envoy == nil {
+		return []xds.NodeStatus{}
+	}
+	return s.envoy.control.Status()
+}
+
+func (s *server) unready() string {
+	if s.envoy == nil {
+		return ""
+	}
+	return s.envoy.unready()
+}
+
 // abandon gives up a server that did not start.
 func (s *server) abandon(err error) error {
+	if s.envoy != nil {
+		s.envoy.abandon()
+	}
 	s.cancel()
 	return errors.Join(err, s.flush())
 }
 
 func (s *server) url() string {
 	scheme := "http"
-	if s.cert != nil {
+	if s.gateway.Snapshot().Policy.Server.TLSCert != "" {
 		scheme = "https"
 	}
 	return scheme + "://" + s.addr.data.String() + "/v1"
@@ -226,9 +277,8 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 			}
 		}
 	}()
-	if err := s.data.Shutdown(ctx); err != nil {
-		s.log.Warn("requests cut off", "in_flight", s.gateway.Inflight())
-		_ = s.data.Close() // closing again what Shutdown has closed is no news
+	if err := s.stopPlane(ctx); err != nil {
+		s.log.Warn("requests cut off", "in_flight", s.gateway.Inflight(), "error", err)
 	}
 	s.cancel()
 	_ = s.admin.Close()
@@ -240,6 +290,18 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 		s.log.Warn("telemetry not sent", "error", err)
 	}
 	return nil
+}
+
+// stopPlane lets the data plane finish until ctx ends.
+func (s *server) stopPlane(ctx context.Context) error {
+	if s.envoy != nil {
+		return s.envoy.stop(ctx)
+	}
+	err := s.data.Shutdown(ctx)
+	if err != nil {
+		_ = s.data.Close() // closing again what Shutdown has closed is no news
+	}
+	return err
 }
 
 // settle waits a moment for exchanges whose connections were cut: their records come from their own goroutines.

@@ -53,7 +53,8 @@ type providerStatus struct {
 }
 
 type parked struct {
-	Credential string    `json:"credential"` // an id that says nothing of the key
+	Credential string    `json:"credential"`      // an id that says nothing of the key
+	Model      string    `json:"model,omitempty"` // its name at the provider; absent = every model
 	Until      time.Time `json:"until"`
 }
 
@@ -93,7 +94,7 @@ func (s *server) provider(p *policies.Policy, pr *policies.Provider) providerSta
 		}
 	}
 	for _, r := range s.o.Gateway.Resting(pr) {
-		st.Parked = append(st.Parked, parked{r.ID, r.Until})
+		st.Parked = append(st.Parked, parked{r.ID, r.Model, r.Until})
 	}
 	if !pr.Own {
 		if len(pr.Endpoints) > 0 {

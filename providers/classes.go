@@ -2,6 +2,7 @@ package providers
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ func classify(p *policies.Provider, status int, h http.Header, body []byte, now 
 		class = rule(class, status, h, b)
 	} else {
 		class = common(class, b)
+	}
+	if p.Own && class == llm.ClassTransient && slices.Contains(EngineOf(p).Overload, status) {
+		class = llm.ClassCapacity // how the engine says that its queue is full or its model not loaded yet: it is not ill
 	}
 	e := b.Error(status, class)
 	switch class {

@@ -43,6 +43,7 @@ type Credentials struct {
 type credentialKey struct {
 	provider string
 	hash     uint64
+	model    string // its name at the provider; "" = every model
 }
 
 // longestRest bounds how long headers alone may keep a key from use: the resets that they state are of whole buckets, which fill as they go.
@@ -53,12 +54,12 @@ func NewCredentials() *Credentials {
 	return &Credentials{seed: maphash.MakeSeed(), rest: map[credentialKey]time.Time{}, next: map[string]uint64{}}
 }
 
-// Next returns the provider's next key that does not rest; false when all do. A provider without keys has one empty credential.
-func (c *Credentials) Next(p *policies.Provider, now time.Time) (Credential, bool) {
+// Next returns the provider's next key that does not rest for the model; false when all do. A provider without keys has one empty credential.
+func (c *Credentials) Next(p *policies.Provider, model string, now time.Time) (Credential, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(p.Keys) == 0 {
-		_, resting := c.resting(p.Name, 0, now)
+		_, resting := c.resting(p.Name, 0, model, now)
 		return Credential{}, !resting
 	}
 	turn := c.next[p.Name]
@@ -67,25 +68,25 @@ func (c *Credentials) Next(p *policies.Provider, now time.Time) (Credential, boo
 	}
 	for i := range p.Keys {
 		cred := c.credential(p, int((turn+uint64(i))%uint64(len(p.Keys))))
-		if _, resting := c.resting(p.Name, cred.hash, now); !resting {
+		if _, resting := c.resting(p.Name, cred.hash, model, now); !resting {
 			return cred, true
 		}
 	}
 	return Credential{}, false
 }
 
-// Park lets a key rest until a time. A rest is never made shorter.
-func (c *Credentials) Park(p *policies.Provider, cred Credential, until time.Time) {
+// Park lets a key rest until a time, for one model or, with "", for all. A rest is never made shorter.
+func (c *Credentials) Park(p *policies.Provider, cred Credential, model string, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := credentialKey{p.Name, cred.hash}
+	k := credentialKey{p.Name, cred.hash, model}
 	if until.After(c.rest[k]) {
 		c.rest[k] = until
 	}
 }
 
-// Parked reports whether every key of the provider rests, and until when the first one does.
-func (c *Credentials) Parked(p *policies.Provider, now time.Time) (until time.Time, parked bool) {
+// Parked reports whether every key of the provider rests for the model, and until when the first one does.
+func (c *Credentials) Parked(p *policies.Provider, model string, now time.Time) (until time.Time, parked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.rest) == 0 {
@@ -96,7 +97,7 @@ func (c *Credentials) Parked(p *policies.Provider, now time.Time) (until time.Ti
 		if len(p.Keys) > 0 {
 			hash = c.hash(p.Keys[i])
 		}
-		at, resting := c.resting(p.Name, hash, now)
+		at, resting := c.resting(p.Name, hash, model, now)
 		if !resting {
 			return time.Time{}, false
 		}
@@ -117,19 +118,25 @@ func (c *Credentials) Observe(p *policies.Provider, cred Credential, h http.Head
 		if last := now.Add(longestRest); at.After(last) {
 			at = last
 		}
-		c.Park(p, cred, at)
+		c.Park(p, cred, "", at)
 	}
 }
 
-// resting looks a key up and forgets a rest that is over. The caller holds the lock.
-func (c *Credentials) resting(provider string, hash uint64, now time.Time) (time.Time, bool) {
-	k := credentialKey{provider, hash}
-	at, ok := c.rest[k]
-	if ok && !now.Before(at) {
-		delete(c.rest, k)
+// resting looks a key up, for all models and for this one, and forgets a rest that is over. The caller holds the lock.
+func (c *Credentials) resting(provider string, hash uint64, model string, now time.Time) (until time.Time, resting bool) {
+	if len(c.rest) == 0 {
 		return time.Time{}, false
 	}
-	return at, ok
+	for _, k := range [2]credentialKey{{provider, hash, ""}, {provider, hash, model}} {
+		at, ok := c.rest[k]
+		switch {
+		case ok && !now.Before(at):
+			delete(c.rest, k)
+		case ok && at.After(until):
+			until, resting = at, true
+		}
+	}
+	return until, resting
 }
 
 func (c *Credentials) credential(p *policies.Provider, i int) Credential {

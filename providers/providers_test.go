@@ -243,7 +243,7 @@ func TestCredentials(t *testing.T) {
 	}
 	next := func(p *policies.Provider, at time.Time) Credential {
 		t.Helper()
-		cred, ok := c.Next(p, at)
+		cred, ok := c.Next(p, "m", at)
 		if !ok {
 			t.Fatalf("%s has no credential", p.Name)
 		}
@@ -267,31 +267,34 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("a credential prints as %s", s)
 	}
 
-	c.Park(two, a, noon.Add(10*time.Second))
-	c.Park(two, a, noon.Add(time.Second)) // never shorter
+	c.Park(two, a, "m", noon.Add(10*time.Second))
+	c.Park(two, a, "m", noon.Add(time.Second)) // never shorter
 	for range 3 {
 		if got := next(two, noon.Add(5*time.Second)); got.ID() != b.ID() {
 			t.Error("a resting key is used")
 		}
 	}
-	if _, parked := c.Parked(two, noon); parked {
+	if _, parked := c.Parked(two, "m", noon); parked {
 		t.Error("parked with one key awake")
 	}
-	if _, parked := c.Parked(one, noon); parked {
+	if got := []Credential{next2(c, two, "other", noon), next2(c, two, "other", noon)}; got[0].ID() == got[1].ID() {
+		t.Error("a key that rests for one model rests for another")
+	}
+	if _, parked := c.Parked(one, "m", noon); parked {
 		t.Error("the same key at another provider rests too")
 	}
-	c.Park(two, b, noon.Add(20*time.Second))
-	if until, parked := c.Parked(two, noon); !parked || !until.Equal(noon.Add(10*time.Second)) {
+	c.Park(two, b, "", noon.Add(20*time.Second))
+	if until, parked := c.Parked(two, "m", noon); !parked || !until.Equal(noon.Add(10*time.Second)) {
 		t.Errorf("parked until %v, %v", until, parked)
 	}
-	if _, ok := c.Next(two, noon); ok {
+	if _, ok := c.Next(two, "m", noon); ok {
 		t.Error("a resting key is used")
 	}
 	if got := next(two, noon.Add(10*time.Second)); got.ID() != a.ID() {
 		t.Error("a key rests for too long")
 	}
-	c.Park(none, Credential{}, noon.Add(time.Second))
-	if _, ok := c.Next(none, noon); ok {
+	c.Park(none, Credential{}, "", noon.Add(time.Second))
+	if _, ok := c.Next(none, "m", noon); ok {
 		t.Error("a keyless provider does not rest")
 	}
 	next(none, noon.Add(time.Second))
@@ -300,13 +303,13 @@ func TestCredentials(t *testing.T) {
 func TestObserve(t *testing.T) {
 	p := &policies.Provider{Name: "p", Preset: "openai", Keys: []policies.Secret{policies.NewSecret("k")}}
 	c := NewCredentials()
-	cred, _ := c.Next(p, time.Now())
+	cred, _ := c.Next(p, "m", time.Now())
 	c.Observe(p, cred, http.Header{"X-Ratelimit-Remaining-Tokens": {"0"}, "X-Ratelimit-Reset-Tokens": {"1h"}})
-	if _, parked := c.Parked(p, time.Now()); parked {
+	if _, parked := c.Parked(p, "m", time.Now()); parked {
 		t.Error("a bucket of tokens fills as it goes")
 	}
 	c.Observe(p, cred, http.Header{"X-Ratelimit-Remaining-Requests": {"0"}, "X-Ratelimit-Reset-Requests": {"1h"}})
-	if until, parked := c.Parked(p, time.Now()); !parked || time.Until(until) > longestRest {
+	if until, parked := c.Parked(p, "m", time.Now()); !parked || time.Until(until) > longestRest {
 		t.Errorf("parked %v until %v", parked, until)
 	}
 }
@@ -349,4 +352,9 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		ParseLimits("openai", http.Header{"X-Ratelimit-Limit-Requests": {s}, "X-Ratelimit-Reset-Requests": {s}}, noon)
 	})
+}
+
+func next2(c *Credentials, p *policies.Provider, model string, at time.Time) Credential {
+	cred, _ := c.Next(p, model, at)
+	return cred
 }

@@ -17,6 +17,7 @@ import (
 // not More the attempt was not made and the plane follows the verdict.
 func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	x.settleAttempt()
+	x.recycle()
 	pa := x.plan.Attempts[i]
 	x.rec.Attempts = append(x.rec.Attempts, telemetry.Attempt{Index: len(x.rec.Attempts), Span: telemetry.NewSpanID(), Model: pa.Model.Key, Provider: pa.Model.Provider.Name, Own: pa.Model.Provider.Own, Tier: pa.Tier, By: pa.By, System: providers.System(pa.Model.Provider), Start: time.Now()})
 	a := &attempt{plan: pa, provider: pa.Model.Provider, rec: &x.rec.Attempts[len(x.rec.Attempts)-1]}
@@ -54,7 +55,7 @@ func (x *Exchange) acquire(a *attempt) (*url.URL, *llm.Error) {
 	} else {
 		base = a.provider.Endpoints[0]
 	}
-	cred, ok := x.g.creds.Next(a.provider, time.Now())
+	cred, ok := x.g.creds.Next(a.provider, a.plan.Model.Name, time.Now())
 	if !ok {
 		return nil, down(a.plan.Model, time.Second)
 	}

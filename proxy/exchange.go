@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
+	"github.com/sluice-gateway/sluice/providers/openai"
 	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/router/pool"
 	"github.com/sluice-gateway/sluice/telemetry"
@@ -65,6 +66,14 @@ type scratch struct {
 // keepBytes bounds what a scratch holds on to between exchanges.
 const keepBytes = 64 << 10
 
+// recycle gives up the decoder of an attempt that is over, and the bytes of its events with it.
+func (x *Exchange) recycle() {
+	if a := x.attempt; a != nil && a.dec != nil {
+		openai.Recycle(a.dec)
+		a.dec = nil
+	}
+}
+
 // Release gives the exchange's memory to the next one, after End. Nothing of the exchange may be used any more; the bodies of its upstream
 // requests may, unless idle says that nobody reads them.
 func (x *Exchange) Release(idle bool) {
@@ -72,6 +81,7 @@ func (x *Exchange) Release(idle bool) {
 	if s == nil {
 		return
 	}
+	x.recycle()
 	x.scratch = nil
 	clear(s.events[:cap(s.events)])
 	s.events = s.events[:0]

@@ -148,7 +148,11 @@ func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause s
 	case full && a.slot != nil: // an own endpoint without room is not ill, and its neighbours may have some
 		x.g.breakers.Cool(breakerKey(a.plan.Model, "", a.slot.Host()), time.Now().Add(min(cooldown(err), time.Second)))
 	case act.Cooldown && !a.provider.Own:
-		x.g.creds.Park(a.provider, a.cred, time.Now().Add(cooldown(err)))
+		model := "" // a refused or spent key is so for every model
+		if err.Class == llm.ClassThrottle {
+			model = a.plan.Model.Name
+		}
+		x.g.creds.Park(a.provider, a.cred, model, time.Now().Add(cooldown(err)))
 	}
 	if a.slot != nil && (act.SameModel || act.MoveOn) {
 		x.tried = append(x.tried, a.slot.Host())
@@ -219,7 +223,7 @@ func (x *Exchange) otherCredential() bool {
 	if len(p.Keys) < 2 {
 		return false
 	}
-	_, parked := x.g.creds.Parked(p, time.Now())
+	_, parked := x.g.creds.Parked(p, x.attempt.plan.Model.Name, time.Now())
 	return !parked
 }
 

@@ -122,7 +122,7 @@ func (g *Gateway) usable(m *policies.Model) (ok bool, why string, after time.Dur
 	if m.Provider.Own {
 		return g.usablePool(m)
 	}
-	until, parked := g.creds.Parked(m.Provider, time.Now())
+	until, parked := g.creds.Parked(m.Provider, m.Name, time.Now())
 	if parked {
 		return false, "its credentials are cooling down", time.Until(until)
 	}

@@ -45,6 +45,9 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 	a.kind = answerEvents
 	a.head = answerFields(h, -1)
 	x.openCodecs(a)
+	if n, err := strconv.Atoi(h.Get("Content-Length")); err == nil {
+		openai.Expect(a.dec, n)
+	}
 	x.limitFirst(a)
 	return Verdict{Action: Hold}
 }

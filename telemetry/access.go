@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	lineID         = "id"
 	lineRoute      = "route"
 	lineRule       = "rule"
+	lineBoundary   = "boundary" // those that held
+	linePath       = "path"     // where no route answered
+	lineError      = "error"    // the code that the client saw
 	lineClass      = "class"
 	lineGain       = "gain"
 	lineTier       = "tier"
@@ -48,6 +52,7 @@ type entry struct {
 	id                                    [16]byte
 	end                                   time.Time
 	route, rule, class, tier              string
+	boundary, path, failure               string
 	model, provider, outcome              string
 	tenant, key, policy, cache, carried   string  // carried is empty where there is one carrier only
 	gain, cost                            float64 // cost in USD
@@ -66,6 +71,13 @@ func newEntry(r *Record) entry {
 	}
 	if r.Plane == "envoy" {
 		e.carried = r.Carried
+	}
+	e.boundary = strings.Join(r.Boundaries, ", ")
+	if r.Route == "" {
+		e.path = r.Path
+	}
+	if r.Outcome != outcomeOK {
+		e.failure = r.failure()
 	}
 	if r.FirstToken.After(r.Start) {
 		e.firstToken = r.FirstToken.Sub(r.Start)
@@ -90,7 +102,9 @@ func (e *entry) record() slog.Record {
 		}
 	}
 	text(lineRoute, e.route)
+	text(linePath, e.path)
 	text(lineRule, e.rule)
+	text(lineBoundary, e.boundary)
 	if e.class != "" {
 		l = append(l, slog.String(lineClass, e.class), slog.Float64(lineGain, math.Round(e.gain*1000)/1000))
 	}
@@ -98,6 +112,7 @@ func (e *entry) record() slog.Record {
 	text(lineModel, e.model)
 	text(lineProvider, e.provider)
 	l = append(l, slog.Int(lineAttempts, e.attempts), slog.Int(lineStatus, e.status), slog.String(lineOutcome, e.outcome))
+	text(lineError, e.failure)
 	if e.firstToken > 0 {
 		l = append(l, slog.Float64(lineFirstToken, milliseconds(e.firstToken)))
 	}

@@ -50,7 +50,7 @@ func TestAccessLine(t *testing.T) {
 	bad.Status, bad.Outcome = 502, "upstream_error"
 	got := accessLines(t, answered(), bad, refused())
 	want := map[string]any{
-		"time": "2026-11-22T14:00:00.9Z", "level": "INFO", "msg": "exchange", "id": "ab010000000000000000000000000000", "route": "auto", "rule": "hard work",
+		"time": "2026-11-22T14:00:00.9Z", "level": "INFO", "msg": "exchange", "id": "ab010000000000000000000000000000", "route": "auto", "rule": "hard work", "boundary": "eu only",
 		"class": "code", "gain": 0.31, "tier": "strong", "model": "gpt", "provider": "openai", "attempts": 2.0, "status": 200.0, "outcome": "ok",
 		"first_token_ms": 390.0, "duration_ms": 900.0, "tokens_in": 120.0, "tokens_out": 34.0, "usage": "reported", "cost_usd": 0.00162, "stream": true,
 		"tenant": "acme", "key": "web", "policy": "0123456789abcdef", "cache": "miss",
@@ -65,7 +65,7 @@ func TestAccessLine(t *testing.T) {
 		t.Errorf("level of a 502 is %v, want WARN", got[1]["level"])
 	}
 	keys := slices.Sorted(maps.Keys(got[2]))
-	if want := []string{"attempts", "duration_ms", "id", "level", "msg", "outcome", "status", "stream", "time", "tokens_in", "tokens_out", "usage"}; !slices.Equal(keys, want) {
+	if want := []string{"attempts", "duration_ms", "error", "id", "level", "msg", "outcome", "path", "status", "stream", "time", "tokens_in", "tokens_out", "usage"}; !slices.Equal(keys, want) {
 		t.Errorf("line of a refusal has %v, want %v", keys, want)
 	}
 }
@@ -131,11 +131,11 @@ func TestLine(t *testing.T) {
 		got += Line(r) + "\n"
 	}
 	want := `time     stat  class           gain  tier     model              att    first    total         tokens        cost
-14:00:00  200  code           +0.31  strong   gpt                  2    390ms    900ms         120>34   $0.001620  hard work
+14:00:00  200  code           +0.31  strong   gpt                  2    390ms    900ms         120>34   $0.001620  hard work; bound: eu only
 14:00:00  200  chat           -0.20  cheap    gemma-small          1     50ms    200ms           ~5>7           -  otherwise
-14:00:00  401  -                  -  -        -                    0        -    1.0ms              -           -  client_error
+14:00:00  401  -                  -  -        -                    0        -    1.0ms              -           -  client_error: invalid_api_key
 14:00:00    -  chat           -0.20  cheap    gemma-small          1        -    200ms              -           -  client_gone
-14:00:12  200  code           +0.31  strong   gpt                  2    390ms   12.34s         120>34           -  hard work
+14:00:12  200  code           +0.31  strong   gpt                  2    390ms   12.34s         120>34           -  hard work; bound: eu only
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)

@@ -74,8 +74,8 @@ var (
 	metricFields = []string{
 		"Attempts.Class", "Attempts.Model", "Attempts.Provider", "Attempts.System", "Model", "Outcome", "RequestModel", "Route",
 	}
-	lineFields    = []string{"Cache", "Class", "Key", "Model", "Outcome", "Policy", "Provider", "Route", "Rule", "Tenant", "Tier"}
-	consoleFields = []string{"Class", "Model", "Outcome", "Tier"}
+	lineFields    = []string{"Boundaries", "Cache", "Class", "Key", "Model", "Outcome", "Policy", "Provider", "Route", "Rule", "Tenant", "Tier"}
+	consoleFields = []string{"Boundaries", "Class", "Model", "Outcome", "Tier"}
 )
 
 func TestCanaries(t *testing.T) {

@@ -51,10 +51,17 @@ func (e *entry) row() string {
 	s := fmt.Sprintf(rowFormat, e.end.Format(time.TimeOnly), status, dash(e.class), gain, dash(e.tier), dash(e.model),
 		strconv.Itoa(e.attempts), first, short(e.duration), tokens, cost)
 	switch {
+	case e.failure != "" && e.failure != e.outcome:
+		s += "  " + e.outcome + ": " + e.failure
 	case e.outcome != outcomeOK && e.outcome != "":
 		s += "  " + e.outcome
 	case e.rule != "":
 		s += "  " + e.rule
+	case e.path != "":
+		s += "  " + e.path
+	}
+	if e.boundary != "" {
+		s += "; bound: " + e.boundary
 	}
 	if e.carried != "" {
 		s += "  [" + e.carried + "]"
@@ -168,6 +175,12 @@ func (e *entry) take(a slog.Attr) {
 		e.outcome = a.Value.String()
 	case lineRule:
 		e.rule = a.Value.String()
+	case lineBoundary:
+		e.boundary = a.Value.String()
+	case linePath:
+		e.path = a.Value.String()
+	case lineError:
+		e.failure = a.Value.String()
 	case lineUsage:
 		e.usage = usageKind(a.Value.String())
 	case lineCarried:

@@ -166,14 +166,14 @@ func (b ErrorBody) Classify(status int) llm.Class {
 		return llm.ClassTransient
 	case 498, 529:
 		return llm.ClassCapacity
-	case http.StatusServiceUnavailable, http.StatusNotImplemented:
+	case http.StatusNotImplemented:
 		return llm.ClassCapacity
 	case http.StatusFailedDependency: // TGI's and Bedrock's word for a generation that failed
 		return llm.ClassTransient
 	}
 	switch {
 	case status >= 500:
-		if contains(overloads[:1], code) || contains(overloads[:1], kind) || contains(overloads[:4], text) {
+		if code == "slow_down" || contains(overloads[:1], code) || contains(overloads[:1], kind) || contains(overloads[:4], text) {
 			return llm.ClassCapacity
 		}
 		return llm.ClassTransient

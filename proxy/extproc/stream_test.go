@@ -3,6 +3,8 @@ package extproc_test
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/proxy/extproc"
 )
 
@@ -54,7 +57,7 @@ func TestDirect(t *testing.T) {
 			t.Errorf("%s goes up", name)
 		}
 	}
-	for _, name := range []string{"authorization", "content-type", "x-sluice-id", "content-length", "host", "x-forwarded-proto"} {
+	for _, name := range []string{"authorization", "content-type", "x-sluice-id", "content-length", "host", "x-forwarded-proto", "x-sluice-chain"} {
 		if slices.Contains(removed, name) {
 			t.Errorf("%s is removed", name)
 		}
@@ -249,21 +252,23 @@ func TestErrors(t *testing.T) {
 
 // TestTooLargeForEnvoy is Envoy's own refusal of a body that it would not buffer.
 func TestTooLargeForEnvoy(t *testing.T) {
-	w := newWorld(t)
-	k := w.talk()
-	idOf(t, k.say(post()))
-	r := k.say(responseHead(false, "", "request_payload_too_large", ":status", "413", "content-type", "text/plain"))
-	if !buffered(r) {
-		t.Fatalf("got %v", r)
+	for _, details := range []string{"request_payload_too_large", ""} { // the filter may have been told to send no attributes
+		w := newWorld(t)
+		k := w.talk()
+		idOf(t, k.say(post()))
+		r := k.say(responseHead(false, "", details, ":status", "413", "content-type", "text/plain"))
+		if !buffered(r) {
+			t.Fatalf("got %v", r)
+		}
+		common := k.say(responseBody("Payload Too Large")).GetResponseBody().GetResponse()
+		if h := setHeaders(common.GetHeaderMutation()); h[":status"] != "413" || !strings.Contains(string(common.GetBodyMutation().GetBody()), "request_too_large") {
+			t.Errorf("%v %s", h, common.GetBodyMutation().GetBody())
+		}
+		if rec := w.record(); rec.Status != 413 {
+			t.Errorf("%d %s", rec.Status, rec.Outcome)
+		}
+		w.settled(1)
 	}
-	common := k.say(responseBody("Payload Too Large")).GetResponseBody().GetResponse()
-	if h := setHeaders(common.GetHeaderMutation()); h[":status"] != "413" || !strings.Contains(string(common.GetBodyMutation().GetBody()), "request_too_large") {
-		t.Errorf("%v %s", h, common.GetBodyMutation().GetBody())
-	}
-	if rec := w.record(); rec.Status != 413 {
-		t.Errorf("%d %s", rec.Status, rec.Outcome)
-	}
-	w.settled(1)
 }
 
 // TestLearnedBeforeLocal: the log of the first attempt says more than Envoy's 503 for the second one.
@@ -527,4 +532,56 @@ func unhex(c byte) byte {
 		return c - 'a' + 10
 	}
 	return c - '0'
+}
+
+// TestHandOver: a target that breaks between the plan and its attempt is not asked; the executor goes on with the next one at once.
+func TestHandOver(t *testing.T) {
+	var w *world
+	trip := func() {
+		for range 3 {
+			head := proxy.Head{Method: "POST", URL: &url.URL{Path: "/v1/chat/completions"}, Header: http.Header{}, ContentLength: -1}
+			x, _ := w.gateway.Begin(context.Background(), head)
+			if _, reply := x.Request([]byte(chat("direct"))); reply == nil {
+				x.Attempt(0)
+				x.Carry() // no second attempt
+				x.Fail(proxy.CauseReset, nil)
+			}
+			x.End()
+			<-w.arrived
+		}
+	}
+	w = newWorld(t, func(o *extproc.Options) {
+		o.Clusters = func(string, *policies.Provider, time.Duration) (string, bool) { trip(); return "ext-cluster", true }
+	})
+	w.upstream = answering(sse)
+	k := w.talk()
+	id, r := k.opened("direct")
+	if c := chainOf(t, r); !slices.Equal(c, []string{"sluice_executor"}) || r.GetRequestBody().GetResponse().BodyMutation != nil {
+		t.Fatalf("got %v", r)
+	}
+	start := time.Now()
+	if a := w.claim(id, false); a.Code != 200 || time.Since(start) > 200*time.Millisecond {
+		t.Errorf("%d after %v", a.Code, time.Since(start))
+	}
+	if rec := w.record(); len(rec.Attempts) != 2 || rec.Attempts[0].Cause != "not_sent" || rec.Attempts[1].Provider != "far" {
+		t.Errorf("%+v", rec.Attempts)
+	}
+	w.settled(4)
+}
+
+// TestRepeated is a header that is there twice, and one that must not be set.
+func TestRepeated(t *testing.T) {
+	w := newWorld(t)
+	k := w.talk()
+	k.say(post("openai-beta", "one", "openai-beta", "two"))
+	r := k.say(requestBody(chat("direct")))
+	var got []string
+	for _, o := range r.GetRequestBody().GetResponse().GetHeaderMutation().GetSetHeaders() {
+		if o.Header.Key == "openai-beta" {
+			got = append(got, o.AppendAction.String()+" "+string(o.Header.RawValue))
+		}
+	}
+	if !slices.Equal(got, []string{"OVERWRITE_IF_EXISTS_OR_ADD one", "APPEND_IF_EXISTS_OR_ADD two"}) {
+		t.Errorf("%v", got)
+	}
 }

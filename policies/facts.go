@@ -12,8 +12,9 @@ type Facts struct {
 	Pool    func(name string) PoolFacts // nil: every pool is empty
 	Now     time.Time
 
-	// TaskErr, BudgetErr and SessionErr say that these facts could not be had: an expression that reads them has missing evidence.
-	TaskErr, BudgetErr, SessionErr error
+	// TaskErr, BudgetErr and SessionErr say that these facts could not be had: an expression that reads them has missing evidence. So does
+	// BodyErr for what the body alone can show of a request: a streamed one is not read.
+	TaskErr, BudgetErr, SessionErr, BodyErr error
 }
 
 // Req is req.* in expressions.

@@ -50,6 +50,18 @@ func taskFact(t *cel.Type, get func(f *Facts) any) variable {
 	return guarded(t, func(f *Facts) error { return f.TaskErr }, get)
 }
 
+func bodyFact(t *cel.Type, get func(f *Facts) any) variable {
+	return guarded(t, func(f *Facts) error { return f.BodyErr }, get)
+}
+
+// noModel is the missing evidence of a model that only an unread body could name; a form's is read.
+func noModel(f *Facts) error {
+	if f.Req.Model != "" {
+		return nil
+	}
+	return f.BodyErr
+}
+
 func budgetFact(t *cel.Type, get func(f *Facts) any) variable {
 	return guarded(t, func(f *Facts) error { return f.BudgetErr }, get)
 }
@@ -65,24 +77,24 @@ func poolFact(t *cel.Type, get func(p *PoolFacts) any) variable {
 // fields is every name that an expression can read: the variable's type, then the field.
 var fields = map[string]map[string]variable{
 	"req": {
-		"model":      fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Model) }),
+		"model":      guarded(cel.StringType, noModel, func(f *Facts) any { return types.String(f.Req.Model) }),
 		"path":       fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Path) }),
 		"method":     fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Method) }),
 		"op":         fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Op) }),
-		"language":   fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Language) }),
-		"bytes":      fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Bytes) }),
-		"tokens":     fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Tokens) }),
-		"max_tokens": fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.MaxTokens) }),
-		"turns":      fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Turns) }),
-		"messages":   fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Messages) }),
-		"tools":      fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Tools) }),
-		"images":     fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Images) }),
-		"audio":      fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Audio) }),
-		"files":      fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Files) }),
-		"n":          fact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.N) }),
-		"stream":     fact(cel.BoolType, func(f *Facts) any { return types.Bool(f.Req.Stream) }),
-		"json":       fact(cel.BoolType, func(f *Facts) any { return types.Bool(f.Req.JSON) }),
-		"logprobs":   fact(cel.BoolType, func(f *Facts) any { return types.Bool(f.Req.Logprobs) }),
+		"language":   bodyFact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Language) }),
+		"bytes":      bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Bytes) }),
+		"tokens":     bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Tokens) }),
+		"max_tokens": bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.MaxTokens) }),
+		"turns":      bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Turns) }),
+		"messages":   bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Messages) }),
+		"tools":      bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Tools) }),
+		"images":     bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Images) }),
+		"audio":      bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Audio) }),
+		"files":      bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Files) }),
+		"n":          bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.N) }),
+		"stream":     bodyFact(cel.BoolType, func(f *Facts) any { return types.Bool(f.Req.Stream) }),
+		"json":       bodyFact(cel.BoolType, func(f *Facts) any { return types.Bool(f.Req.JSON) }),
+		"logprobs":   bodyFact(cel.BoolType, func(f *Facts) any { return types.Bool(f.Req.Logprobs) }),
 		"headers":    fact(cel.MapType(cel.StringType, cel.StringType), func(f *Facts) any { return &lookup{f, &headerIndex} }),
 	},
 	"task": {

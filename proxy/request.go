@@ -82,6 +82,7 @@ func (x *Exchange) input() *router.Input {
 		Method:   x.head.Method,
 		Header:   x.header,
 		Bytes:    len(x.body),
+		Unread:   x.mode != BodyWhole && x.head.ContentLength != 0,
 		Key:      x.key,
 		Route:    x.route,
 		Usable:   x.g.asUsable,

@@ -16,6 +16,7 @@ type Input struct {
 	Header   func(lowerName string) string
 	Model    string // what the client asked for, when there is no envelope
 	Bytes    int    // of the body, when there is no envelope
+	Unread   bool   // there is a body, and it goes up unread but for a form's model
 	Key      *policies.Key
 	Route    *policies.Route
 
@@ -34,10 +35,16 @@ type Input struct {
 // errNoPrompt is the missing evidence of a request that has no words to classify.
 var errNoPrompt = errors.New("the request has no prompt that could be classified")
 
+// errUnread is the missing evidence of a body that nobody looks into.
+var errUnread = errors.New("the body is streamed unread")
+
 // PolicyFacts fills what expressions may read of a request, all but the task and the session.
 func PolicyFacts(in *Input, c *Content) policies.Facts {
 	f := policies.Facts{Pool: in.Pool, Now: in.Now, Budget: in.Budget, BudgetErr: in.BudgetErr, TaskErr: errNoPrompt}
 	f.Req = policies.Req{Model: in.Model, Path: in.Path, Method: in.Method, Header: in.Header, Bytes: in.Bytes, Op: llm.OpOpaque.String(), N: 1}
+	if in.Unread {
+		f.BodyErr = errUnread
+	}
 	if in.Header == nil {
 		f.Req.Header = func(string) string { return "" }
 	}

@@ -85,6 +85,9 @@ func (x *Exchange) open() *llm.Error {
 
 // openOpaque finds out how an opaque path names its target: by the policy's passthrough, by the body's model, or by the form's.
 func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
+	if x.rec.Method == otherMethod { // TRACE would show the client our credential, CONNECT is no request
+		return &llm.Error{Source: llm.SourceClient, Status: 405, Type: "invalid_request_error", Code: "method_not_allowed", Message: "This path takes " + opaqueMethods + ".", Allow: opaqueMethods}
+	}
 	if x.pass = p.PassthroughFor(x.head.URL.Path); x.pass != nil {
 		x.mode = BodyStream
 		return nil
@@ -176,13 +179,19 @@ func outcome(err *llm.Error) string {
 	return "client_error"
 }
 
+// opaqueMethods are those that an opaque path takes.
+const opaqueMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+// otherMethod stands for every method that is not one of those.
+const otherMethod = "_OTHER"
+
 // methodLabel bounds what a record may say of a method.
 func methodLabel(m string) string {
 	switch m {
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD":
 		return m
 	}
-	return "_OTHER"
+	return otherMethod
 }
 
 // safeID keeps at most 64 characters that are safe in headers, logs and shells.

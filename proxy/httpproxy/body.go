@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
 )
@@ -29,11 +30,15 @@ func (c *call) receive() bool {
 	case proxy.BodyForm:
 		c.stream()
 		c.up.spooling = true
-		if reply := c.x.Form(c.up); reply != nil {
+		in := c.patiently(c.up.src)
+		c.up.src = in
+		reply := c.x.Form(c.up)
+		in.stop()
+		if reply != nil {
 			c.reply(reply)
 			return false
 		}
-		c.up.spooling = false
+		c.up.src, c.up.spooling = in.ReadCloser, false
 	case proxy.BodyStream:
 		c.stream()
 	}
@@ -48,7 +53,7 @@ func (c *call) stream() {
 
 func (c *call) readWhole() bool {
 	limit := c.x.BodyLimit()
-	size := min(max(c.r.ContentLength, 0), limit)
+	size := min(max(c.r.ContentLength, 0), limit, keepBody) // a length is a claim: memory for more comes with the bytes
 	if c.r.ContentLength < 0 {
 		size = 4 << 10
 	}
@@ -58,7 +63,9 @@ func (c *call) readWhole() bool {
 	}
 	c.kept = b
 	b.Grow(int(size) + bytes.MinRead) // ReadFrom needs the spare bytes to meet EOF without growing
-	_, err := b.ReadFrom(io.LimitReader(c.r.Body, limit+1))
+	in := c.patiently(c.r.Body)
+	_, err := b.ReadFrom(io.LimitReader(in, limit+1))
+	in.stop()
 	if err != nil {
 		c.x.Fail(proxy.CauseClientGone, err)
 		panic(http.ErrAbortHandler) // a client that only stopped sending must not read an empty 200
@@ -66,6 +73,33 @@ func (c *call) readWhole() bool {
 	c.body = b.Bytes()
 	return true
 }
+
+// Limits of a client that sends a body which is read before anything else happens.
+const (
+	bodyIdle = 30 * time.Second // between two reads
+	bodyTime = 10 * time.Minute
+)
+
+// patient is a body whose reader does not wait for ever.
+type patient struct {
+	io.ReadCloser
+	timer *time.Timer
+	end   time.Time
+}
+
+func (c *call) patiently(body io.ReadCloser) *patient {
+	return &patient{body, time.AfterFunc(bodyIdle, func() {
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // not supported = nobody to wait for
+	}), time.Now().Add(bodyTime)}
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	p.timer.Reset(min(bodyIdle, time.Until(p.end)))
+	return n, err
+}
+
+func (p *patient) stop() { p.timer.Stop() }
 
 // bodies are buffers of request bodies whose exchange is over.
 var bodies sync.Pool

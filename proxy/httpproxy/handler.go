@@ -154,7 +154,7 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 	}
 	ctx, cancel := context.WithCancel(context.WithValue(c.r.Context(), connectKey{}, up.Connect))
 	defer cancel()
-	watch := newWatch(c.x, cancel)
+	watch := newWatch(c.x, cancel, c.hangUp)
 	defer watch.stop()
 	resp, err := c.h.transports.of(up.Provider).RoundTrip(c.request(ctx, &up))
 	if err != nil {
@@ -173,6 +173,11 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 		}
 	}
 	return c.carry(body, buf, watch)
+}
+
+// hangUp makes writes to the client fail, now and from now on.
+func (c *call) hangUp() {
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Unix(1, 0)) // not supported = nobody to hang up on
 }
 
 // carry copies the answer, chunk by chunk, through the exchange.

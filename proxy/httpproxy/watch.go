@@ -10,10 +10,12 @@ import (
 )
 
 // watch cancels an attempt when the exchange's deadline has passed. The deadline moves with every event, so the timer is not reset each
-// time: when it fires it looks again, and it is reset only for a deadline that came nearer.
+// time: when it fires it looks again, and it is reset only for a deadline that came nearer. An attempt that is not over some time after
+// that waits for a client that does not read, and then the client is hung up on: it must not hold the upstream's slot for ever.
 type watch struct {
 	x      *proxy.Exchange
 	cancel context.CancelFunc
+	hangUp func() // breaks the client's connection
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -22,8 +24,11 @@ type watch struct {
 	stopped bool
 }
 
-func newWatch(x *proxy.Exchange, cancel context.CancelFunc) *watch {
-	w := &watch{x: x, cancel: cancel}
+// unreadTime is how long after a passed deadline a client may go on not reading.
+const unreadTime = 15 * time.Second
+
+func newWatch(x *proxy.Exchange, cancel context.CancelFunc, hangUp func()) *watch {
+	w := &watch{x: x, cancel: cancel, hangUp: hangUp}
 	w.look()
 	return w
 }
@@ -37,7 +42,7 @@ func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.stopped:
+	case w.stopped || w.expired:
 	case w.timer == nil:
 		w.armed = d
 		w.timer = time.AfterFunc(time.Until(d), w.fire)
@@ -54,12 +59,17 @@ func (w *watch) fire() {
 	if w.stopped {
 		return
 	}
+	if w.expired {
+		w.hangUp()
+		return
+	}
 	if left := time.Until(d); left > 0 {
 		w.armed = d
 		w.timer.Reset(left)
 		return
 	}
 	w.expired = true
+	w.timer.Reset(unreadTime)
 	w.cancel()
 }
 

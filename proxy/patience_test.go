@@ -1,0 +1,66 @@
+package proxy_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/testkit"
+)
+
+// A client that stops reading its answer, or sending its body, is hung up on: it holds no slot and no connection for ever.
+func TestPatienceEnds(t *testing.T) {
+	const event = `data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}` + "\n\n"
+	const chat = `{"model":"auto","stream":true,"messages":[{"role":"user","content":"hi"}]}`
+	const form = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n"
+	head := func(kind string, n int) string {
+		return fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", kind, n)
+	}
+	for _, c := range []struct {
+		name, request string
+		drip          time.Duration // one more byte each; 0 = nothing more
+		within        time.Duration
+		outcome       string
+	}{
+		{"does not read", head("application/json", len(chat)) + chat, 0, 2 * time.Minute, "client_gone"},
+		{"does not send", head("application/json", 5000) + "{", 0, time.Minute, "client_gone"},
+		{"drips", head("application/json", 5000) + "{", 10 * time.Second, 11 * time.Minute, "client_gone"},
+		{"does not send the form's model", strings.Replace(head("multipart/form-data; boundary=b", 5000), "chat/completions", "audio/transcriptions", 1) + form, 0, time.Minute, "client_error"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, []byte(planePolicy), 0)
+				ups := testkit.NewUpstreams(w.net)
+				ups.Serve(func(*testkit.Seen) string {
+					return "HTTP/1.1 200 OK\nContent-Type: text/event-stream\n\n" + strings.Repeat(event, 20_000) + "!hang\n"
+				}, "one.test:9000")
+				plane := serveEmbedded(w, nil)
+				client, err := w.net.Dial(context.Background(), "tcp", gatewayName)
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				if _, err := io.WriteString(client, c.request); err != nil {
+					t.Fatal(err)
+				}
+				for c.drip > 0 && time.Since(began) < c.within {
+					time.Sleep(c.drip) // virtual
+					if _, err := io.WriteString(client, " "); err != nil {
+						break
+					}
+				}
+				if r := w.settled(1)[0]; r.Outcome != c.outcome || r.End.Sub(r.Start) > c.within {
+					t.Errorf("outcome %s after %v", r.Outcome, r.End.Sub(r.Start))
+				}
+				client.Close()
+				w.net.Close()
+				plane.close()
+				ups.Wait()
+			})
+		})
+	}
+}

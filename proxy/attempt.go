@@ -125,17 +125,11 @@ func (x *Exchange) upstreamBody(a *attempt, up *Upstream) *llm.Error {
 		}
 		return nil
 	}
-	var room []byte
-	if a.rec.Index == 0 { // a later attempt's body must not overwrite one that may still be on its way
-		room = x.edited[:0]
-	}
-	body, err := openai.Rewrite(room, x.env, x.edits(a))
+	body, err := openai.Rewrite(nil, x.env, x.edits(a))
 	if err != nil {
 		return &llm.Error{Source: llm.SourceGateway, Status: 500, Type: "server_error", Code: "internal_error", Message: "The request could not be prepared.", Err: err}
 	}
-	if up.Body = body; body != nil && a.rec.Index == 0 {
-		x.edited = body
-	}
+	up.Body = body
 	return nil
 }
 

@@ -60,7 +60,6 @@ type Exchange struct {
 type scratch struct {
 	events []llm.Event
 	held   []byte // of a stream, before its first real event
-	edited []byte // the first attempt's body
 }
 
 // keepBytes bounds what a scratch holds on to between exchanges.
@@ -74,9 +73,9 @@ func (x *Exchange) recycle() {
 	}
 }
 
-// Release gives the exchange's memory to the next one, after End. Nothing of the exchange may be used any more; the bodies of its upstream
-// requests may, unless idle says that nobody reads them.
-func (x *Exchange) Release(idle bool) {
+// Release gives the exchange's memory to the next one, after End. Nothing of the exchange may be used any more but the bodies of its upstream
+// requests: a transport may still be reading them.
+func (x *Exchange) Release() {
 	s := x.scratch
 	if s == nil {
 		return
@@ -88,9 +87,6 @@ func (x *Exchange) Release(idle bool) {
 	s.held = s.held[:0] // an exchange that ended before its first real event, or in an error event, left bytes here
 	if cap(s.held) > keepBytes {
 		s.held = nil
-	}
-	if !idle || cap(s.edited) > keepBytes {
-		s.edited = nil
 	}
 	x.g.scratch.Put(s)
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -53,16 +52,11 @@ func (c *call) stream() {
 
 func (c *call) readWhole() bool {
 	limit := c.x.BodyLimit()
-	size := min(max(c.r.ContentLength, 0), limit, keepBody) // a length is a claim: memory for more comes with the bytes
+	size := min(max(c.r.ContentLength, 0), limit, claimable)
 	if c.r.ContentLength < 0 {
 		size = 4 << 10
 	}
-	b, _ := bodies.Get().(*bytes.Buffer)
-	if b == nil {
-		b = new(bytes.Buffer)
-	}
-	c.kept = b
-	b.Grow(int(size) + bytes.MinRead) // ReadFrom needs the spare bytes to meet EOF without growing
+	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // ReadFrom needs the spare bytes to meet EOF without growing
 	in := c.patiently(c.r.Body)
 	_, err := b.ReadFrom(io.LimitReader(in, limit+1))
 	in.stop()
@@ -79,6 +73,9 @@ const (
 	bodyIdle = 30 * time.Second // between two reads
 	bodyTime = 10 * time.Minute
 )
+
+// claimable is how much memory a Content-Length alone gets, in bytes: more comes with the bytes themselves.
+const claimable = 256 << 10
 
 // patient is a body whose reader does not wait for ever.
 type patient struct {
@@ -100,42 +97,6 @@ func (p *patient) Read(b []byte) (int, error) {
 }
 
 func (p *patient) stop() { p.timer.Stop() }
-
-// bodies are buffers of request bodies whose exchange is over.
-var bodies sync.Pool
-
-// keepBody bounds what is kept for the next body.
-const keepBody = 256 << 10
-
-// forget gives the body's buffer to the next request, once nobody can read it any more.
-func (c *call) forget() {
-	if c.kept != nil && c.open.Load() == 0 && c.kept.Cap() <= keepBody {
-		c.kept.Reset()
-		bodies.Put(c.kept)
-	}
-}
-
-// sentBody is a request body on its way to an upstream. The transport may read it until it closes it, which can be after RoundTrip returned.
-type sentBody struct {
-	bytes.Reader
-	c      *call
-	closed atomic.Bool
-}
-
-func (c *call) sending(p []byte) *sentBody {
-	s := &sentBody{c: c}
-	s.Reset(p)
-	c.open.Add(1)
-	return s
-}
-
-// Close ends the transport's use of the bytes.
-func (s *sentBody) Close() error {
-	if !s.closed.Swap(true) {
-		s.c.open.Add(-1)
-	}
-	return nil
-}
 
 // memorySpool is how much of a form is kept in memory before it goes to a file.
 const memorySpool = 1 << 20

@@ -1,7 +1,6 @@
 package httpproxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -48,8 +46,6 @@ type call struct {
 	up   *upload
 	sent bool // the head went to the client
 	out  []byte
-	kept *bytes.Buffer // of body
-	open atomic.Int32  // upstream requests whose body may still be read
 }
 
 // ServeHTTP carries one exchange.
@@ -60,8 +56,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, plane string) {
 	c := &call{h: h, x: x, w: w, r: r}
 	defer func() {
 		x.End()
-		x.Release(c.open.Load() == 0)
-		c.forget()
+		x.Release()
 	}()
 	defer c.recover()
 	if reply != nil {

@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"bytes"
 	"compress/flate"
 	"context"
 	"crypto/tls"
@@ -136,7 +137,7 @@ func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
 	case c.up != nil:
 		r.Body, r.ContentLength = c.up.reader(up.Splice), c.up.length(up.Splice)
 	case len(body) > 0:
-		r.Body, r.ContentLength = c.sending(body), int64(len(body))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body)) // of a kind that the transport knows: head and body leave in one write
 		// No GetBody: the transport must not send a request again that the plan did not ask for twice.
 	}
 	return r.WithContext(ctx)

@@ -81,8 +81,9 @@ type DirectEnd struct {
 	Usage    llm.Usage
 	HasUsage bool
 	BytesOut int64
-	Cause    Cause // with Broken
-	Broken   bool  // the answer did not come to its end
+	Took     time.Duration // from the request's begin to the last byte sent; 0 = unknown, the end is now
+	Cause    Cause         // with Broken
+	Broken   bool          // the answer did not come to its end
 }
 
 // Settle ends an exchange that an external proxy carried.
@@ -109,6 +110,9 @@ func (x *Exchange) Settle(e DirectEnd) {
 		a.rec.Class, a.rec.Cause = llm.ClassStreamBroken, e.Cause.String()
 	}
 	x.endAttempt(a)
+	if end := x.rec.Start.Add(e.Took); e.Took > 0 && end.After(a.rec.FirstByte) && end.Before(a.rec.End) { // logs come late
+		a.rec.End, x.rec.End = end, end
+	}
 }
 
 // frameOverhead is how many bytes of a stream of chat chunks come to one byte of text: for the estimate of a stream that nobody counted.

@@ -19,7 +19,9 @@ func (x *Exchange) End() {
 	}
 	x.settleAttempt()
 	r := &x.rec
-	r.End = time.Now()
+	if r.End.IsZero() {
+		r.End = time.Now()
+	}
 	r.Warnings = x.warnings
 	x.sum()
 	x.g.inflight.Add(-1)

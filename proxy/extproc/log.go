@@ -67,7 +67,7 @@ func (s *Server) find(id string) *proxy.Exchange {
 func directEnd(e *logdata.HTTPAccessLogEntry) proxy.DirectEnd {
 	c := e.GetCommonProperties()
 	f, details := c.GetResponseFlags(), e.GetResponse().GetResponseCodeDetails()
-	d := proxy.DirectEnd{BytesOut: int64(e.GetResponse().GetResponseBodyBytes())}
+	d := proxy.DirectEnd{BytesOut: int64(e.GetResponse().GetResponseBodyBytes()), Took: c.GetTimeToLastDownstreamTxByte().AsDuration()}
 	fields := c.GetMetadata().GetFilterMetadata()[wire.MetadataUsage].GetFields()
 	in, hasIn := count(fields, wire.KeyInput)
 	out, hasOut := count(fields, wire.KeyOutput)

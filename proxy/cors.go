@@ -28,7 +28,7 @@ func preflight(p *policies.Policy, h *Head) *Reply {
 // corsFields returns the headers that let the page of an allowed origin read an answer; nil for any other.
 func corsFields(p *policies.Policy, h *Head) []Field {
 	origin := h.Header.Get("Origin")
-	if origin == "" || !slices.Contains(p.Server.CORS, origin) {
+	if origin == "" || !slices.Contains(p.Server.CORS, origin) && !slices.Contains(p.Server.CORS, "*") {
 		return nil
 	}
 	return []Field{

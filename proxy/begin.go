@@ -89,6 +89,9 @@ func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
 		return &llm.Error{Source: llm.SourceClient, Status: 405, Type: "invalid_request_error", Code: "method_not_allowed", Message: "This path takes " + opaqueMethods + ".", Allow: opaqueMethods}
 	}
 	if x.pass = p.PassthroughFor(x.head.URL.Path); x.pass != nil {
+		if x.key != nil && x.key.Routes != nil && len(x.key.Routes) == 0 {
+			return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path", Message: "This key may use no route, and no path that needs none."}
+		}
 		x.mode = BodyStream
 		return nil
 	}

@@ -4,9 +4,10 @@
 # make bench  Sluice, a lean proxy and no proxy, side by side
 # make build  bin/sluice, static
 # make envoy  fetches an Envoy binary for the Envoy plane
+# make run-envoy  the quick start behind that Envoy
 # make clean  removes what was built and fetched
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench build envoy clean
+.PHONY: help run run-envoy test check bench build envoy clean
 
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
@@ -16,9 +17,12 @@ help:
 run:
 	@python3 scripts/quickstart.py
 
+run-envoy:
+	@python3 scripts/quickstart.py --envoy
+
 # Both suites run even if the first one fails. The race detector needs a C compiler; without one the tests run all the same.
 test:
-	@scripts/fetch pool clients
+	@scripts/fetch pool clients envoy
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: tests run WITHOUT the race detector"; }; \
 	real=$$(grep -rl --exclude-dir=.cache --include='*_test.go' '^//go:build real$$' . | xargs -r -n1 dirname | sort -u); \
 	code=0; \
@@ -29,7 +33,7 @@ test:
 check:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt differs: $$bad"; exit 1; }
 	go vet ./...
-	go vet -tags real ./clients/...
+	go vet -tags real ./...
 	$(STATICCHECK) ./...
 	go mod tidy -diff
 	go test ./...

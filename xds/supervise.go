@@ -204,6 +204,9 @@ var unescape = strings.NewReplacer(`\n`, " ", `\t`, " ", `\'`, "'", `\"`, `"`, `
 func (w *lineWriter) line(text string) {
 	parts := strings.SplitN(text, "|", 3)
 	if level, ok := levels[parts[0]]; ok && len(parts) == 3 {
+		if strings.Contains(parts[2], "marked as work-in-progress") {
+			level = slog.LevelDebug // what the configuration needs is known to be that
+		}
 		w.log.Log(context.Background(), level, clean(unescape.Replace(parts[2])), "logger", parts[1])
 	} else if text != "" {
 		w.log.Warn(clean(text))

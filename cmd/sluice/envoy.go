@@ -206,7 +206,7 @@ func (e *envoyPlane) awaitFirst(ctx context.Context, p *policies.Policy) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if e.unready() == "" {
+		if e.unready() == "" && e.process.Live(ctx) == nil {
 			return nil
 		}
 		if ps := e.rejections(p, 1); len(ps) > 0 {

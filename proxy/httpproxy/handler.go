@@ -275,8 +275,15 @@ func (c *call) reply(r *proxy.Reply) {
 	}
 }
 
+// setHeader adds the fields. The values share one array: a slice of each field's own costs an allocation a field.
 func setHeader(h http.Header, fields []proxy.Field) {
-	for _, f := range fields {
-		h[f.Name] = append(h[f.Name], f.Value)
+	values := make([]string, len(fields))
+	for i, f := range fields {
+		if old, ok := h[f.Name]; ok {
+			h[f.Name] = append(old, f.Value)
+			continue
+		}
+		values[i] = f.Value
+		h[f.Name] = values[i : i+1 : i+1]
 	}
 }

@@ -122,9 +122,7 @@ func (h *Handler) dial(ctx context.Context, network, addr string) (net.Conn, err
 // request makes the upstream request.
 func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
 	h := make(http.Header, len(up.Header))
-	for _, f := range up.Header {
-		h[f.Name] = append(h[f.Name], f.Value)
-	}
+	setHeader(h, up.Header)
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // none, instead of Go's own
 	}

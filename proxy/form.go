@@ -83,6 +83,7 @@ type formModel struct {
 	state   formState
 	buf     []byte // bytes not yet consumed
 	off     int64  // offset of buf[0]
+	begun   int64  // offset of the part's content
 	isModel bool
 	value   []byte
 }
@@ -125,7 +126,7 @@ func (f *formModel) step() (bool, error) {
 	return false, nil
 }
 
-// content looks for the next delimiter, which must stand at the start of a line.
+// content looks for the next delimiter, which must stand at the start of a line: also of the form's first and of a part's first.
 func (f *formModel) content() (bool, error) {
 	from := 0
 	for {
@@ -138,7 +139,7 @@ func (f *formModel) content() (bool, error) {
 		}
 		i += from
 		switch {
-		case i == 0 && f.off == 0 && f.state == formPreamble, i >= 2 && f.buf[i-2] == '\r' && f.buf[i-1] == '\n':
+		case i == 0 && f.off == f.begun, i >= 2 && f.buf[i-2] == '\r' && f.buf[i-1] == '\n':
 			if err := f.take(max(i-2, 0)); err != nil {
 				return false, err
 			}
@@ -176,9 +177,6 @@ func (f *formModel) endPart() error {
 		return nil
 	}
 	f.isModel = false
-	if f.found {
-		return errModelTwice
-	}
 	if len(f.value) == 0 {
 		return errNoModel
 	}
@@ -226,9 +224,11 @@ func (f *formModel) headers() (bool, error) {
 		return false, errForm
 	}
 	_, file := params["filename"]
-	f.isModel = params["name"] == "model" && !file
+	if f.isModel = params["name"] == "model" && !file; f.isModel && f.found {
+		return false, errModelTwice // here and not at its end, which an upstream may not insist on
+	}
 	f.value = nil
 	f.consume(end + 4)
-	f.state = formBody
+	f.begun, f.state = f.off, formBody
 	return true, nil
 }

@@ -73,12 +73,15 @@ func chunked(parts ...string) string {
 const (
 	modelPart = "--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nauto\r\n"
 	filePart  = "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n"
+	emptyPart = "--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
 	formEnd   = "\r\n--XX--\r\n"
 )
 
 func TestUploadSecondModel(t *testing.T) {
 	for _, c := range []struct{ name, request string }{
 		{"at once", upload(modelPart + modelPart + formEnd)},
+		{"behind a part without content", upload(modelPart + emptyPart + modelPart + formEnd)},
+		{"never ended", upload(modelPart+filePart+"data", "!delay 3s", "\r\n"+modelPart)},
 		{"while it streams", upload(modelPart+filePart+"data", "!delay 3s", "\r\n"+modelPart+formEnd)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

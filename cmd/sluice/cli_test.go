@@ -116,7 +116,7 @@ func runCLI(args []string, stdin []byte, env map[string]string) (code int, stdou
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"check", "--help"}, {"explain", "--help"}, {"classify", "--help"}, {"keys", "new", "--help"}, {"demo", "--help"}, {"mock", "--help"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"check", "--help"}, {"explain", "--help"}, {"classify", "--help"}, {"keys", "new", "--help"}, {"demo", "--help"}, {"mock", "--help"}, {"bootstrap", "--help"}, {"xds", "--help"}} {
 		code, out, errs := runCLI(args, nil, nil)
 		if code != 0 || !strings.HasPrefix(out, "Usage: sluice") || errs != "" {
 			t.Errorf("%q: exit %d, %q, %q", args, code, out, errs)

@@ -199,6 +199,15 @@ server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", headers: full%s}
 `, url+"/v1", rule, more)
 }
 
+// swapped is the key with another last character.
+func swapped(key string) string {
+	last := "x"
+	if strings.HasSuffix(key, last) {
+		last = "y"
+	}
+	return key[:len(key)-1] + last
+}
+
 func TestServe(t *testing.T) {
 	sim, url := upstream(t)
 	key, err := tenants.NewKey("web")
@@ -219,7 +228,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("HTTP/2: %d %s", status, body)
 	}
 	seen := ""
-	for _, k := range []string{"", "nonsense", key[:len(key)-1] + "x"} {
+	for _, k := range []string{"", "nonsense", swapped(key)} {
 		status, _, body := r.ask(http.DefaultClient, "auto", "hi", k)
 		if status != 401 {
 			t.Errorf("key %q: %d", k, status)

@@ -109,8 +109,24 @@ func (x *Exchange) upstreamURL(base *url.URL) *url.URL {
 			u.Path, u.RawPath = base.Path+plain, base.EscapedPath()+rest
 		}
 	}
-	u.RawQuery = x.head.URL.RawQuery
+	u.RawQuery = withoutKeys(x.head.URL.RawQuery)
 	return &u
+}
+
+// withoutKeys drops credentials from a query: none is accepted there, so none that a client wrote there may leave.
+func withoutKeys(query string) string {
+	if !strings.Contains(query, "key") {
+		return query
+	}
+	kept := make([]string, 0, 4)
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(name); err != nil || plain == "key" || plain == "api_key" || plain == "api-key" {
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	return strings.Join(kept, "&")
 }
 
 // upstreamBody writes the body: nothing where the client's bytes may stay, spliced bytes else.
@@ -143,6 +159,9 @@ func (x *Exchange) upstreamFields(a *attempt) []Field {
 			}
 		}
 	}
+	if enc := x.head.Header.Get("Content-Encoding"); enc != "" && x.mode != BodyWhole {
+		fields = append(fields, Field{"Content-Encoding", enc})
+	}
 	if x.reads() {
 		fields = append(fields, Field{"Accept-Encoding", "identity"})
 	} else if v := x.head.Header.Get("Accept-Encoding"); v != "" {
@@ -165,9 +184,9 @@ func (x *Exchange) reads() bool { return x.pass == nil }
 func (x *Exchange) limitHead(a *attempt) {
 	t := x.timeouts()
 	switch {
-	case x.mode != BodyWhole: // the upload itself may take its time
+	case x.mode != BodyWhole && x.head.ContentLength != 0: // the upload itself may take its time
 		x.limit(time.Time{})
-	case x.env.Stream || a.fold:
+	case x.env.Stream: // a fold is a JSON answer to the client: it has that limit and no other
 		x.limit(a.sent.Add(t.Headers))
 	default:
 		x.limit(a.sent.Add(t.Answer))

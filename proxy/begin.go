@@ -100,7 +100,7 @@ func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
 	case mt == "multipart/form-data" && params["boundary"] != "":
 		x.mode, x.form = BodyForm, &formModel{boundary: params["boundary"]}
 		return nil
-	case mt == "application/json" || mt == "" && x.head.ContentLength != 0 || strings.HasSuffix(mt, "+json"):
+	case mt == "application/json" || mt == "application/x-www-form-urlencoded" /* what curl says of any -d */ || mt == "" && x.head.ContentLength != 0 || strings.HasSuffix(mt, "+json"):
 		if x.head.Method == http.MethodPost || x.head.Method == http.MethodPut || x.head.Method == http.MethodPatch {
 			return nil
 		}

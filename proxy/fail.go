@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/sluice-gateway/sluice/llm"
@@ -64,9 +65,9 @@ func (x *Exchange) limitName() string {
 		return "total"
 	case a == nil:
 		return "limit"
-	case a.first && (a.stream || a.kind == answerOpaque):
+	case a.first && (a.stream && x.env.Stream || a.kind == answerOpaque):
 		return "idle"
-	case !a.stream && !a.fold && !x.env.Stream:
+	case !x.env.Stream:
 		return "answer"
 	case a.status == 0:
 		return "headers"
@@ -149,7 +150,7 @@ func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause s
 		x.g.breakers.Cool(breakerKey(a.plan.Model, "", a.slot.Host()), time.Now().Add(min(cooldown(err), time.Second)))
 	case act.Cooldown && !a.provider.Own:
 		model := "" // a refused or spent key is so for every model
-		if err.Class == llm.ClassThrottle {
+		if err.Class == llm.ClassThrottle || a.status == http.StatusForbidden {
 			model = a.plan.Model.Name
 		}
 		x.g.creds.Park(a.provider, a.cred, model, time.Now().Add(cooldown(err)))

@@ -80,6 +80,8 @@ func (x *Exchange) clientFields(fields []Field) []Field {
 	}
 	if model != "" {
 		fields = append(fields, Field{"X-Sluice-Model", model}, Field{"X-Sluice-Provider", provider}, Field{"X-Sluice-Tier", tier})
+	} else if provider != "" {
+		fields = append(fields, Field{"X-Sluice-Provider", provider})
 	}
 	if x.plan.Attempts != nil {
 		fields = append(fields, Field{"X-Sluice-Attempts", strconv.Itoa(x.asked)})

@@ -152,7 +152,7 @@ func (x *Exchange) succeeded(a *attempt) {
 func (x *Exchange) limitFirst(a *attempt) {
 	t := x.timeouts()
 	switch {
-	case a.stream:
+	case a.stream && x.env.Stream:
 		x.limit(a.sent.Add(t.FirstToken))
 	default:
 		x.limit(a.sent.Add(t.Answer))

@@ -158,7 +158,7 @@ func (x *Exchange) observe(a *attempt, e *llm.Event) {
 	}
 	if e.Real() {
 		x.succeeded(a)
-		if a.stream {
+		if a.stream && x.env.Stream {
 			x.limit(time.Now().Add(x.timeouts().Idle))
 		}
 	}

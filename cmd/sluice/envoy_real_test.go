@@ -4,9 +4,18 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,8 +24,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/tenants"
+	"github.com/sluice-gateway/sluice/xds"
 )
 
 // realEnvoy puts the Envoy that scripts/fetch got, or $ENVOY_PATH, where serve looks for one.
@@ -301,5 +312,68 @@ func TestEnvoyPortTaken(t *testing.T) {
 	code, _, errs := runCLI([]string{"serve", "--plane", "envoy", "--config", file}, nil, map[string]string{"PROVIDER_KEY": "k"})
 	if code != 2 || !strings.Contains(errs, "policy.yaml:13:") || !strings.Contains(errs, "ddress already in use") {
 		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+// mutualPair writes a certificate that is its own authority, for 127.0.0.1 and for both sides.
+func mutualPair(t *testing.T, cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	must(t, err)
+	kd, err := x509.MarshalPKCS8PrivateKey(k)
+	must(t, err)
+	must(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	must(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kd}), 0o600))
+}
+
+// TestEnvoyElsewhere: an Envoy that somebody else starts, with nothing but addresses and mutual TLS between the two.
+func TestEnvoyElsewhere(t *testing.T) {
+	realEnvoy(t)
+	_, url := upstream(t)
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "a.pem"), filepath.Join(dir, "a.key")
+	mutualPair(t, cert, key)
+	var at [3]string
+	for i := range at {
+		var err error
+		at[i], err = fixed("127.0.0.1:0")
+		must(t, err)
+	}
+	r := serve(t, envoyPolicy(url, "rule", "", ", envoy: {binary: external}"), "--plane", "envoy",
+		"--control", at[0], "--claim", at[1], "--edge", at[2], "--control-ca", cert, "--control-cert", cert, "--control-key", key)
+	code, boot, errs := runCLI([]string{"bootstrap", "--node", "far", "--control", at[0], "--ca", cert, "--cert", cert, "--key", key}, nil, nil)
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	path, _, err := xds.Find(t.Context(), "")
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		gone <- (&xds.Process{Path: path, Bootstrap: []byte(boot), Concurrency: 1, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}).Run(ctx)
+	}()
+	defer func() { cancel(); <-gone }()
+	r.until("the Envoy", func() bool { return strings.Contains(r.admin("/admin/status"), `"ready": 1`) })
+	r.until("its listener", func() bool { _, _, _, err := r.send(http.DefaultClient, "direct", "hi", ""); return err == nil })
+	for _, tc := range [][2]string{{"direct", "envoy"}, {"inside", "executor"}, {"broken", "executor"}} {
+		before := len(r.lines())
+		if status, _, body := r.ask(http.DefaultClient, tc[0], "hi", ""); status != 200 {
+			t.Errorf("%s: %d %s", tc[0], status, body)
+		}
+		r.until("its line", func() bool { return len(r.lines()) > before })
+		if line := r.lines()[before]; line["carried"] != tc[1] {
+			t.Errorf("%s: %v", tc[0], line)
+		}
+	}
+	if resp, err := http.Get("http://" + r.addr.data.String() + "/v1/models"); err != nil || resp.StatusCode != 200 {
+		t.Errorf("what goes straight to the executor: %v %v", resp, err)
+	} else {
+		resp.Body.Close()
 	}
 }

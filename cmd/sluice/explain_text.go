@@ -31,7 +31,7 @@ func (e *explanation) text() string {
 		b.WriteString("            the conversation keeps its model\n")
 	}
 	e.plan(&b)
-	fmt.Fprintf(&b, "\ncarrier     %s", e.Carrier)
+	fmt.Fprintf(&b, "\ncarried by  %s", e.Carrier)
 	if e.CarrierWhy != "" {
 		fmt.Fprintf(&b, " (%s)", e.CarrierWhy)
 	}

@@ -40,20 +40,24 @@ func loadTested(path string, src []byte, o policies.Options) (*policies.Policy, 
 		return nil, ps
 	}
 	r := router.New(router.Options{})
-	lines := strings.Split(string(src), "\n")
 	for i, t := range p.Tests {
 		if wrong := runTest(p, r, t); wrong != "" {
-			source := ""
-			if n := t.Pos.Line; n >= 1 && n <= len(lines) {
-				source = strings.TrimSuffix(lines[n-1], "\r")
-			}
-			ps = append(ps, policies.Problem{File: p.File, Line: t.Pos.Line, Column: t.Pos.Column, Path: fmt.Sprintf("tests[%d]", i), Message: fmt.Sprintf("test %q failed: %s", t.Name, wrong), Source: source})
+			ps = append(ps, policies.Problem{File: p.File, Line: t.Pos.Line, Column: t.Pos.Column, Path: fmt.Sprintf("tests[%d]", i), Message: fmt.Sprintf("test %q failed: %s", t.Name, wrong), Source: sourceLine(src, t.Pos.Line)})
 		}
 	}
 	if len(ps) > 0 {
 		return nil, ps
 	}
 	return p, nil
+}
+
+// sourceLine is a line of the policy's text by its number; "" when there is none.
+func sourceLine(src []byte, line int) string {
+	lines := strings.Split(string(src), "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	return strings.TrimSuffix(lines[line-1], "\r")
 }
 
 // runTest returns what is wrong with the decision that an in-file test asks for, or "".

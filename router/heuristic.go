@@ -20,23 +20,32 @@ const (
 
 type slot struct {
 	hash   uint64
-	groups [2]uint8
-	begins bool // a longer phrase begins with it
+	groups [2]uint8 // but for gCommon, which says nothing of the task
+	known  bool     // it is in the lexicon, not merely the beginning of a phrase
+	begins bool     // a longer phrase begins with it
 }
 
 // Heuristic classifies by words, phrases and the look of the text. It needs no data and no training; it is what is left when a learned
 // classifier is off its ground. It does not allocate and is safe for concurrent use.
 type Heuristic struct {
 	table [tableSize]slot
+	none  slot   // stands for all that the table does not hold
+	tasks uint64 // the groups that name a task, as bits
 }
 
 // NewHeuristic builds the heuristic's word table.
 func NewHeuristic() *Heuristic {
-	h := new(Heuristic)
+	h := &Heuristic{none: slot{groups: [2]uint8{noGroup, noGroup}}}
 	for g := range lexicon {
+		if lexicon[g].task {
+			h.tasks |= 1 << g
+		}
 		for phrase := range strings.SplitSeq(lexicon[g].words, ",") {
 			h.add(phrase, uint8(g))
 		}
+	}
+	for i := range h.table {
+		h.table[i].close()
 	}
 	return h
 }
@@ -78,14 +87,23 @@ func (s *slot) join(g uint8) {
 	}
 }
 
+// close ends the building of the slot.
+func (s *slot) close() {
+	s.known = s.hash != 0 && s.groups[0] != noGroup
+	if s.groups[0] == gCommon {
+		s.groups[0], s.groups[1] = s.groups[1], noGroup
+	}
+}
+
+// find returns what the lexicon says of a token or phrase, never nil.
 func (h *Heuristic) find(k uint64) *slot {
-	for i := k % tableSize; ; i = (i + 1) % tableSize {
-		s := &h.table[i]
+	for i := k % tableSize; ; i++ {
+		s := &h.table[i%tableSize]
 		if s.hash == k {
 			return s
 		}
 		if s.hash == 0 {
-			return nil
+			return &h.none
 		}
 	}
 }

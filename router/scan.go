@@ -1,6 +1,9 @@
 package router
 
-import "unicode/utf8"
+import (
+	"math/bits"
+	"unicode/utf8"
+)
 
 // scan collects evidence from a text in one pass.
 type scan struct {
@@ -9,9 +12,11 @@ type scan struct {
 
 	said, meta [numGroups]float64 // evidence of sentences about the task, and of those about the router
 	sentence   [numGroups]float64
+	touched    uint64 // the groups of the sentence that are not zero, as bits
 	isMeta     bool
-	tail       [maxPhrase - 1]uint64 // the last one, two, … tokens of the sentence, where a phrase of the lexicon begins so; else 0
 	any        bool                  // the sentence has a token
+	open       uint8                 // which entries of tail count, as bits
+	tail       [maxPhrase - 1]uint64 // the last one, two, … tokens of the sentence, where a phrase of the lexicon begins so
 
 	words, known, numbers                 int
 	code, braces, formula, latex, log     int
@@ -31,57 +36,130 @@ const (
 	tailBytes = 220
 )
 
+// Kinds of bytes, as the scan meets them between tokens.
+const (
+	kindBlank = iota // says nothing
+	kindToken        // an ASCII letter or digit
+	kindMark
+	kindWide // a character beyond ASCII
+)
+
+// byteKinds tells the kind of every byte.
+var byteKinds = func() (t [256]uint8) {
+	for c := range t {
+		switch {
+		case c >= utf8.RuneSelf:
+			t[c] = kindWide
+		case asciiFold[c] != 0:
+			t[c] = kindToken
+		}
+	}
+	for _, c := range []byte("\n.!?)`=-:&|/{};(\\^%+*$") {
+		t[c] = kindMark
+	}
+	return t
+}()
+
 // text reads one stretch that starts at offset base of the whole.
 func (s *scan) text(t string, base int) {
 	s.lineStart = 0
 	for i := 0; i < len(t); {
-		k, start, end := nextToken(t, i)
-		s.surface(t, i, start)
-		if k == 0 {
-			break
+		switch byteKinds[t[i]] {
+		case kindBlank:
+			i++
+		case kindMark:
+			i = s.surface(t, i)
+		case kindToken:
+			i = s.word(t, i, base)
+		default:
+			k, end := tokenAt(t, i)
+			if k == 0 {
+				s.wideMark(t[i:])
+			} else {
+				s.token(t, k, i, base+i)
+				s.name(t, i, end)
+			}
+			i = end
 		}
-		s.token(t, k, start, end, base+start)
-		i = end
 	}
 	s.endSentence()
 }
 
+// word reads the token that begins with the ASCII letter or digit at i, and returns where it ends.
+func (s *scan) word(t string, i, base int) int {
+	start := i
+	h := hashByte(fnvOffset, asciiFold[t[i]])
+	lower := byte(0xFF) // the bits that all but the first byte have: an upper-case letter lacks one that digits and lower case have
+	for i++; i < len(t); i++ {
+		f := asciiFold[t[i]]
+		if f == 0 {
+			break
+		}
+		h = hashByte(h, f)
+		lower &= t[i]
+	}
+	if i < len(t) && (t[i] >= utf8.RuneSelf || t[i] == '\'') {
+		h, i = tokenAt(t, start)
+		lower = 0
+	}
+	s.token(t, h, start, base+start)
+	if lower&0x20 == 0 || i < len(t) && t[i] == '_' {
+		s.name(t, start, i)
+	}
+	return i
+}
+
 // token books one token and the phrases that end with it.
-func (s *scan) token(t string, k uint64, start, end, pos int) {
+func (s *scan) token(t string, k uint64, start, pos int) {
 	s.words++
+	e := s.table.find(k)
+	known := e.known
 	if c := t[start]; c >= '0' && c <= '9' {
 		s.known++
 		if !s.fence && !(start > 0 && t[start-1] == '.') {
 			s.numbers++
 		}
 	}
-	place := 1.0
-	if s.total > endsAfter && pos > headBytes && pos < s.total-tailBytes {
-		place = inMiddle
+	if e.groups[0] != noGroup {
+		s.book(e, pos)
 	}
-	known, more := s.book(k, place)
-	for n := maxPhrase - 2; n >= 0; n-- {
-		if s.tail[n] == 0 {
-			continue
-		}
-		phrase := join(s.tail[n], k)
-		hit, begins := s.book(phrase, place)
-		known = known || hit
-		if n+1 < len(s.tail) {
-			s.tail[n+1] = 0
-			if begins {
-				s.tail[n+1] = phrase
-			}
-		}
-		s.tail[n] = 0
+	if s.open != 0 && s.phrases(k, pos) {
+		known = true
 	}
-	s.tail[0], s.any = 0, true
-	if more {
+	if e.begins {
 		s.tail[0] = k
+		s.open |= 1
 	}
 	if known {
 		s.known++
 	}
+	s.any = true
+}
+
+// phrases books the phrases that end with a token, and keeps those that may go on.
+func (s *scan) phrases(k uint64, pos int) (known bool) {
+	open := s.open
+	s.open = 0
+	for n := maxPhrase - 2; n >= 0; n-- {
+		if open&(1<<n) == 0 {
+			continue
+		}
+		phrase := join(s.tail[n], k)
+		e := s.table.find(phrase)
+		known = known || e.known
+		if e.groups[0] != noGroup {
+			s.book(e, pos)
+		}
+		if e.begins && n+1 < len(s.tail) {
+			s.tail[n+1] = phrase
+			s.open |= 1 << (n + 1)
+		}
+	}
+	return known
+}
+
+// name counts a token that looks like one of a program's names: with an underscore behind it or a capital within it.
+func (s *scan) name(t string, start, end int) {
 	if end < len(t) && t[end] == '_' || camel(t[start:end]) {
 		s.code++
 	}
@@ -97,19 +175,18 @@ func camel(w string) bool {
 	return false
 }
 
-// book counts what the lexicon says of a token or phrase. begins says that a longer phrase begins with it.
-func (s *scan) book(k uint64, place float64) (known, begins bool) {
-	e := s.table.find(k)
-	if e == nil {
-		return false, false
+// book counts what the lexicon says of a token or phrase at a place of the whole.
+func (s *scan) book(e *slot, pos int) {
+	place := 1.0
+	if s.total > endsAfter && pos > headBytes && pos < s.total-tailBytes {
+		place = inMiddle
 	}
 	for _, g := range e.groups {
 		if g == noGroup {
 			break
 		}
-		known = true
 		w := 1.0
-		if lexicon[g].task {
+		if s.table.tasks&(1<<g) != 0 {
 			w = place
 		}
 		if s.fence && g != gDebug {
@@ -118,47 +195,47 @@ func (s *scan) book(k uint64, place float64) (known, begins bool) {
 		if g == gMeta {
 			s.isMeta = true
 		}
-		s.sentence[g] += w
+		s.hit(int(g), w)
 	}
-	return known, e.begins
 }
 
-// surface reads what stands between tokens, from i up to end: marks of code, formulas, logs, options and the ends of sentences.
-func (s *scan) surface(t string, i, end int) {
-	for ; i < end; i++ {
-		c := t[i]
-		var next byte
-		if i+1 < len(t) {
-			next = t[i+1]
-		}
-		switch c {
-		case '\n', '.', '!', '?':
-			s.stop(t, i, c, next)
-		case ')':
-			s.option(t, i)
-		case '`':
-			if next == '`' && i+2 < len(t) && t[i+2] == '`' {
-				s.fence = !s.fence
-				s.code += 3
-				i += 2
-			} else {
-				s.code++
-			}
-		case '=':
-			if next == '=' || next == '>' {
-				s.code++
-				i++
-			} else {
-				s.formula++
-			}
-		case '-', ':', '&', '|', '/':
-			s.pairMark(t, i, c, next)
-		case 0xE2, 0xE3, 0xEF:
-			s.wideMark(t[i:end])
-		default:
-			s.mark(t, i, c, next)
-		}
+// hit adds evidence to the sentence.
+func (s *scan) hit(g int, w float64) {
+	s.sentence[g] += w
+	s.touched |= 1 << g
+}
+
+// surface reads a mark between tokens: of code, formulas, logs, options and the ends of sentences. It returns where to read on.
+func (s *scan) surface(t string, i int) int {
+	c := t[i]
+	var next byte
+	if i+1 < len(t) {
+		next = t[i+1]
 	}
+	switch c {
+	case '\n', '.', '!', '?':
+		s.stop(t, i, c, next)
+	case ')':
+		s.option(t, i)
+	case '`':
+		if next == '`' && i+2 < len(t) && t[i+2] == '`' {
+			s.fence = !s.fence
+			s.code += 3
+			return i + 3
+		}
+		s.code++
+	case '=':
+		if next == '=' || next == '>' {
+			s.code++
+			return i + 2
+		}
+		s.formula++
+	case '-', ':', '&', '|', '/':
+		s.pairMark(t, i, c, next)
+	default:
+		s.mark(t, i, c, next)
+	}
+	return i + 1
 }
 
 // stop reads what may end a sentence.
@@ -203,7 +280,7 @@ func (s *scan) mark(t string, i int, c, next byte) {
 		s.formula += 2
 	case '%':
 		if i > 0 && t[i-1] >= '0' && t[i-1] <= '9' {
-			s.sentence[gMathWord]++
+			s.hit(gMathWord, 1)
 		}
 	case '+', '*':
 		s.formula++
@@ -259,13 +336,12 @@ func (s *scan) endSentence() {
 	if s.isMeta {
 		into = &s.meta
 	}
-	for g, v := range s.sentence {
-		if v != 0 {
-			into[g] += v
-		}
+	for left := s.touched; left != 0; left &= left - 1 {
+		g := bits.TrailingZeros64(left)
+		into[g] += s.sentence[g]
+		s.sentence[g] = 0
 	}
-	clear(s.sentence[:])
-	s.isMeta, s.any, s.tail = false, false, [maxPhrase - 1]uint64{}
+	s.touched, s.isMeta, s.any, s.open = 0, false, false, 0
 }
 
 // evidence closes the scan: the hits of every group, words and surface together.

@@ -17,8 +17,8 @@ const (
 // latinFold maps U+00C0 … U+00FF to their bare letters; 0 = not a letter.
 const latinFold = "aaaaaaaceeeeiiiidnooooo\x00ouuuuytsaaaaaaaceeeeiiiidnooooo\x00ouuuuyty"
 
-// asciiFold maps ASCII letters to lower case and digits to themselves; 0 = not part of a token.
-var asciiFold = func() (t [utf8.RuneSelf]byte) {
+// asciiFold maps ASCII letters to lower case and digits to themselves; 0 = not part of a token, or not ASCII.
+var asciiFold = func() (t [256]byte) {
 	for c := byte('0'); c <= '9'; c++ {
 		t[c] = c
 	}
@@ -61,54 +61,53 @@ func foldRune(r rune) (f rune, ok bool) {
 
 // nextToken finds the token at or after i. end is where it stops; end == len(s) with h == 0 means that there is none.
 func nextToken(s string, i int) (h uint64, start, end int) {
-	h, start = 0, -1
+	for i < len(s) {
+		if h, end = tokenAt(s, i); h != 0 {
+			return h, i, end
+		}
+		i = end
+	}
+	return 0, len(s), len(s)
+}
+
+// tokenAt reads the token that begins at i. h == 0 says that none does: end is then behind the character that is there.
+func tokenAt(s string, i int) (h uint64, end int) {
+	start := i
+	h = fnvOffset
 	for i < len(s) {
 		c := s[i]
 		if c < utf8.RuneSelf {
-			f := asciiFold[c]
-			if f == 0 {
-				if start >= 0 && c != '\'' {
-					return h, start, i
-				}
-				i++
-				continue
+			switch f := asciiFold[c]; {
+			case f != 0:
+				h = hashByte(h, f)
+			case i == start:
+				return 0, i + 1
+			case c != '\'':
+				return h, i
 			}
-			if start < 0 {
-				start, h = i, fnvOffset
-			}
-			h = hashByte(h, f)
 			i++
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if alone(r) {
-			if start >= 0 {
-				return h, start, i
+			if i > start {
+				return h, i
 			}
-			return hashRune(fnvOffset, r), i, i + n
+			return hashRune(h, r), i + n
 		}
-		f, ok := foldRune(r)
-		if !ok {
-			if start >= 0 && r != '’' {
-				return h, start, i
-			}
-			i += n
-			continue
-		}
-		if start < 0 {
-			start, h = i, fnvOffset
-		}
-		if f < utf8.RuneSelf {
+		switch f, ok := foldRune(r); {
+		case ok && f < utf8.RuneSelf:
 			h = hashByte(h, byte(f))
-		} else {
+		case ok:
 			h = hashRune(h, f)
+		case i == start:
+			return 0, i + n
+		case r != '’':
+			return h, i
 		}
 		i += n
 	}
-	if start < 0 {
-		return 0, len(s), len(s)
-	}
-	return h, start, len(s)
+	return h, i
 }
 
 func hashRune(h uint64, r rune) uint64 {

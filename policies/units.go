@@ -20,6 +20,9 @@ var (
 	errTooLarge = errors.New("is too large")
 )
 
+// longest is more than anything here may take; sums of a few of it stay far from where a Duration, or Envoy's, overflows.
+const longest = 10_000 * time.Hour
+
 // parseDuration reads a duration as Go writes it.
 func parseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
@@ -28,6 +31,9 @@ func parseDuration(s string) (time.Duration, error) {
 	}
 	if d < 0 {
 		return 0, errNegative
+	}
+	if d > longest {
+		return 0, errTooLarge
 	}
 	return d, nil
 }

@@ -136,7 +136,13 @@ func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
 		r.Body, r.ContentLength = c.up.reader(up.Splice), c.up.length(up.Splice)
 	case len(body) > 0:
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body)) // of a kind that the transport knows: head and body leave in one write
-		// No GetBody: the transport must not send a request again that the plan did not ask for twice.
+		// With GetBody the transport sends again what met an idle connection's close before a byte of it was written, and nothing else: an
+		// idempotency key, which lets it repeat more, is spelt so that it does not see it. The plan alone says what is asked twice.
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		if v, ok := h["Idempotency-Key"]; ok {
+			delete(h, "Idempotency-Key")
+			h["idempotency-key"] = v
+		}
 	}
 	return r.WithContext(ctx)
 }

@@ -84,6 +84,7 @@ type DirectEnd struct {
 	Took     time.Duration // from the request's begin to the last byte sent; 0 = unknown, the end is now
 	Cause    Cause         // with Broken
 	Broken   bool          // the answer did not come to its end
+	Status   int           // that the client got; 0 = unknown, or none
 }
 
 // Settle ends an exchange that an external proxy carried.
@@ -100,11 +101,16 @@ func (x *Exchange) Settle(e DirectEnd) {
 		}
 	}
 	switch {
-	case !e.Broken:
+	case !e.Broken && e.Status < 400:
+		if !x.committed && e.Status != 0 {
+			x.commit(e.Status)
+		}
 		x.finished, x.rec.Outcome = true, "ok"
 		x.remember(a)
 	case e.Cause == CauseClientGone:
 		x.clientGone()
+	case e.Status >= 400:
+		x.replaced(e)
 	default:
 		x.finished, x.rec.Outcome, x.rec.ErrorCode = true, "interrupted", "stream_interrupted"
 		a.rec.Class, a.rec.Cause = llm.ClassStreamBroken, e.Cause.String()
@@ -113,6 +119,37 @@ func (x *Exchange) Settle(e DirectEnd) {
 	if end := x.rec.Start.Add(e.Took); e.Took > 0 && end.After(a.rec.FirstByte) && end.Before(a.rec.End) { // logs come late
 		a.rec.End, x.rec.End = end, end
 	}
+}
+
+// Foretell keeps what a log said while the plane had not finished with the exchange: logs and messages take different ways.
+func (x *Exchange) Foretell(e DirectEnd) { x.foretold = &e }
+
+// Foretold settles an exchange whose log was there first; false when it is still to come.
+func (x *Exchange) Foretold() bool {
+	if x.foretold != nil {
+		x.Settle(*x.foretold)
+	}
+	return x.foretold != nil
+}
+
+// replaced ends an exchange whose client got an error of the external proxy's: the answer broke off before its head could be passed on.
+func (x *Exchange) replaced(e DirectEnd) {
+	if !e.Broken {
+		e.Cause = CauseCut
+	}
+	a, err := x.attempt, *x.cause(e.Cause, nil)
+	err.Status = e.Status
+	switch e.Status {
+	case http.StatusInternalServerError:
+		err.Code = "internal_error"
+	case http.StatusServiceUnavailable:
+		err.Code = "no_target_available"
+	case http.StatusGatewayTimeout:
+		err.Code = "upstream_timeout"
+	}
+	x.finished, x.rec.Status, x.rec.ErrorCode, x.rec.Outcome = true, e.Status, err.Code, outcome(&err)
+	a.rec.Class, a.rec.Cause, a.outBytes = err.Class, e.Cause.String(), 0
+	a.rec.FirstToken, x.rec.FirstToken = time.Time{}, time.Time{}
 }
 
 // frameOverhead is how many bytes of a stream of chat chunks come to one byte of text: for the estimate of a stream that nobody counted.

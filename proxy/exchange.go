@@ -52,6 +52,7 @@ type Exchange struct {
 	sweepAt   atomic.Int64  // Unix nanoseconds of the total limit; 0 = not yet
 	learned   chan Failure  // planes with a table only
 	handed    *Verdict      // for Resume: what followed from a first attempt that was never sent
+	foretold  *DirectEnd    // the log's word, where it came before the plane had finished
 	total     time.Time
 	*scratch
 }

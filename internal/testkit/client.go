@@ -22,7 +22,7 @@ type Answer struct {
 }
 
 // Ask plays a request over a connection to a gateway and closes the connection.
-func Ask(c *Conn, r *Request) Answer {
+func Ask(c Wire, r *Request) Answer {
 	defer c.Close()
 	start := time.Now()
 	if r.script.leave > 0 {
@@ -45,7 +45,7 @@ func Ask(c *Conn, r *Request) Answer {
 }
 
 // send says the request, step by step.
-func (r *Request) send(c *Conn) {
+func (r *Request) send(c Wire) {
 	if _, err := c.Write(r.Head); err != nil {
 		return
 	}

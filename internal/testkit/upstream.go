@@ -34,6 +34,10 @@ type Upstreams struct {
 	scripts map[string][]*script
 	seen    []Seen
 	faults  []string
+	// Health, when set, is a path that is answered with 200 and leaves no trace.
+	Health string
+	// Turned, when set, is told after a host's next script became another one, before that one can be asked for.
+	Turned func(host string)
 	// answer, when set, gives the script of an answer in place of the prepared ones.
 	answer func(s *Seen) string
 }
@@ -73,7 +77,7 @@ func (u *Upstreams) open(host string) {
 			if err != nil {
 				return
 			}
-			u.wait.Go(func() { u.talk(host, c.(*Conn)) })
+			u.wait.Go(func() { u.Talk(host, c.(*Conn)) })
 		}
 	})
 }
@@ -81,9 +85,9 @@ func (u *Upstreams) open(host string) {
 // gate is asked before a connection is made.
 func (u *Upstreams) gate(ctx context.Context, host string) error {
 	switch {
-	case u.take(host, "refuse"):
+	case u.Take(host, "refuse"):
 		return syscall.ECONNREFUSED
-	case u.take(host, "dialhang"):
+	case u.Take(host, "dialhang"):
 		<-ctx.Done()
 		if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
 			return timeoutError{}
@@ -98,8 +102,9 @@ type timeoutError struct{}
 func (timeoutError) Error() string { return "i/o timeout" }
 func (timeoutError) Timeout() bool { return true }
 
-// take uses up the host's next script when it begins with a step that concerns the connection.
-func (u *Upstreams) take(host, do string) bool {
+// Take uses up the host's next script when it begins with a step that concerns the connection: refuse or dialhang.
+func (u *Upstreams) Take(host, do string) bool {
+	defer u.turned(host)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if s := u.scripts[host]; len(s) > 0 && s[0].begins(do) {
@@ -107,6 +112,27 @@ func (u *Upstreams) take(host, do string) bool {
 		return true
 	}
 	return false
+}
+
+// Door says how the host meets the next connection: refuse, dialhang, or "" when it takes it.
+func (u *Upstreams) Door(host string) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	left, known := u.scripts[host]
+	switch {
+	case !known && u.answer == nil, len(left) > 0 && left[0].begins("refuse"):
+		return "refuse"
+	case len(left) > 0 && left[0].begins("dialhang"):
+		return "dialhang"
+	}
+	return ""
+}
+
+// turned tells whoever keeps real listeners that the host's door may be another one.
+func (u *Upstreams) turned(host string) {
+	if u.Turned != nil {
+		u.Turned(host)
+	}
 }
 
 // Wait waits until every server has stopped; the network must be closed.
@@ -132,14 +158,20 @@ func (u *Upstreams) Faults() []string {
 	return faults
 }
 
-// talk serves one connection.
-func (u *Upstreams) talk(host string, c *Conn) {
+// Talk serves one connection to the host, until it ends.
+func (u *Upstreams) Talk(host string, c Wire) {
 	defer c.Close()
 	br := bufio.NewReader(c)
 	for {
 		r, err := http.ReadRequest(br)
 		if err != nil {
 			return
+		}
+		if u.Health != "" && r.URL.Path == u.Health {
+			if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); err != nil || u.closes(host) {
+				return
+			}
+			continue
 		}
 		seen := Seen{At: time.Now(), Host: host, Method: r.Method, Target: r.RequestURI, Header: r.Header}
 		if r.Host != host {
@@ -156,6 +188,7 @@ func (u *Upstreams) talk(host string, c *Conn) {
 
 // next books a request and finds its answer.
 func (u *Upstreams) next(seen Seen) *script {
+	defer u.turned(seen.Host)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.seen = append(u.seen, seen)
@@ -188,7 +221,7 @@ func (u *Upstreams) closes(host string) bool {
 }
 
 // play says a script; false = the connection is done.
-func (u *Upstreams) play(c *Conn, br *bufio.Reader, s *script) bool {
+func (u *Upstreams) play(c Wire, br *bufio.Reader, s *script) bool {
 	length, chunked := -1, false
 	for _, st := range s.steps {
 		switch st.do {
@@ -224,7 +257,7 @@ func (u *Upstreams) play(c *Conn, br *bufio.Reader, s *script) bool {
 }
 
 // pause waits as long as the other side stays.
-func pause(c *Conn, br *bufio.Reader, d time.Duration) bool {
+func pause(c Wire, br *bufio.Reader, d time.Duration) bool {
 	_ = c.SetReadDeadline(time.Now().Add(d))
 	_, err := br.Peek(1)
 	_ = c.SetReadDeadline(time.Time{})
@@ -238,7 +271,7 @@ func pause(c *Conn, br *bufio.Reader, d time.Duration) bool {
 	return ne != nil && ne.Timeout()
 }
 
-func say(c *Conn, b []byte, chunked bool) bool {
+func say(c Wire, b []byte, chunked bool) bool {
 	if chunked {
 		b = fmt.Appendf(nil, "%x\r\n%s\r\n", len(b), b)
 	}

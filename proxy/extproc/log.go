@@ -33,8 +33,16 @@ func (s *Server) entry(e *logdata.HTTPAccessLogEntry) {
 	switch c.GetAccessLogType() {
 	case logdata.AccessLogType_DownstreamEnd:
 		id := c.GetMetadata().GetFilterMetadata()[wire.MetadataLog].GetFields()[wire.KeyID].GetStringValue()
-		if x := s.find(id); x != nil && x.Owner() == proxy.OwnerDirect {
-			s.o.Table.End(x, proxy.OwnerDirect, func(x *proxy.Exchange) { x.Settle(directEnd(e)) })
+		x := s.find(id)
+		if x == nil {
+			return
+		}
+		end := directEnd(e)
+		if s.o.Table.Step(x, proxy.OwnerOpen, func() proxy.Owner { x.Foretell(end); return proxy.OwnerOpen }) {
+			return
+		}
+		if x.Owner() == proxy.OwnerDirect {
+			s.o.Table.End(x, proxy.OwnerDirect, func(x *proxy.Exchange) { x.Settle(end) })
 		}
 	case logdata.AccessLogType_UpstreamEnd:
 		if c.GetUpstreamCluster() == wire.ClusterExecutor || c.GetUpstreamCluster() == wire.ClusterEdge {
@@ -67,7 +75,10 @@ func (s *Server) find(id string) *proxy.Exchange {
 func directEnd(e *logdata.HTTPAccessLogEntry) proxy.DirectEnd {
 	c := e.GetCommonProperties()
 	f, details := c.GetResponseFlags(), e.GetResponse().GetResponseCodeDetails()
-	d := proxy.DirectEnd{BytesOut: int64(e.GetResponse().GetResponseBodyBytes()), Took: c.GetTimeToLastDownstreamTxByte().AsDuration()}
+	d := proxy.DirectEnd{
+		Status: int(e.GetResponse().GetResponseCode().GetValue()), BytesOut: int64(e.GetResponse().GetResponseBodyBytes()),
+		Took: c.GetTimeToLastDownstreamTxByte().AsDuration(),
+	}
 	fields := c.GetMetadata().GetFilterMetadata()[wire.MetadataUsage].GetFields()
 	in, hasIn := count(fields, wire.KeyInput)
 	out, hasOut := count(fields, wire.KeyOutput)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	logdata "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
@@ -36,6 +37,68 @@ func whole(id string, usage map[string]any) *logdata.HTTPAccessLogEntry {
 		CommonProperties: &logdata.AccessLogCommon{AccessLogType: logdata.AccessLogType_DownstreamEnd, Metadata: &core.Metadata{FilterMetadata: md}, ResponseFlags: &logdata.ResponseFlags{}},
 		Request:          &logdata.HTTPRequestProperties{},
 		Response:         &logdata.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(200), ResponseBodyBytes: 480, ResponseCodeDetails: "via_upstream"},
+	}
+}
+
+// left is the entry of a request whose client went away.
+func left(id string) *logdata.HTTPAccessLogEntry {
+	e := whole(id, nil)
+	e.CommonProperties.ResponseFlags.DownstreamConnectionTermination = true
+	e.Response.ResponseCode, e.Response.ResponseCodeDetails = nil, "downstream_remote_disconnect"
+	return e
+}
+
+// replaced is the entry of a request whose client got an error of Envoy's.
+func replaced(id string, code uint32) *logdata.HTTPAccessLogEntry {
+	e := whole(id, nil)
+	e.CommonProperties.ResponseFlags.UpstreamProtocolError = true
+	e.Response.ResponseCode, e.Response.ResponseCodeDetails = wrapperspb.UInt32(code), "upstream_reset_after_response_started{protocol_error}"
+	return e
+}
+
+// TestCutBehindHead: an answer that breaks off while its head is with the stage. The client gets Envoy's error, or sees its connection break; in which
+// order stage and log learn of it does not matter.
+func TestCutBehindHead(t *testing.T) {
+	head := responseHead(false, "ext-cluster", "via_upstream", ":status", "200")
+	for _, c := range []struct {
+		name    string
+		head    bool // gets to the stage
+		first   bool // the log comes first
+		code    uint32
+		outcome string
+		err     string
+	}{
+		{"seen", true, false, 502, "upstream_error", "upstream_failed"},
+		{"seen, log first", true, true, 502, "upstream_error", "upstream_failed"},
+		{"never seen", false, false, 502, "upstream_error", "upstream_failed"},
+		{"never seen, log first", false, true, 502, "upstream_error", "upstream_failed"},
+		{"too late", false, true, 504, "timeout", "upstream_timeout"},
+		{"no host", false, true, 503, "overloaded", "no_target_available"},
+		{"the stage failed", true, false, 500, "internal_error", "internal_error"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			k, l := w.talk(), w.logs()
+			id, _ := k.opened("direct")
+			if c.first {
+				l.send(replaced(id, c.code), whole(strings.Repeat("0f", 16), nil))
+				for w.server.Counts().UnknownLogs == 0 { // the second entry was read, so the first one was
+					time.Sleep(time.Millisecond)
+				}
+			}
+			if c.head {
+				k.say(head)
+			}
+			k.cancel()
+			if !c.first {
+				l.send(replaced(id, c.code))
+			}
+			r := w.record()
+			if r.Outcome != c.outcome || r.ErrorCode != c.err || r.Status != int(c.code) || r.UsageKind != llm.UsageNone || !r.FirstToken.IsZero() || r.Attempts[0].Cause != "cut" {
+				t.Errorf("%+v", r)
+			}
+			w.settled(1)
+		})
 	}
 }
 
@@ -194,7 +257,7 @@ func TestForeignLogs(t *testing.T) {
 	other := strings.Repeat("0f", 16)
 	l.send(
 		&logdata.HTTPAccessLogEntry{},
-		whole("", nil), whole("zz", nil), whole(strings.Repeat("zz", 16), nil), whole(other, nil), whole(id, nil), // it is still open
+		whole("", nil), whole("zz", nil), whole(strings.Repeat("zz", 16), nil), whole(other, nil),
 		try("", "", 500, nil, nil), try(other, "ext-cluster", 500, nil, nil),
 	)
 	id2 := w.talk().begun()
@@ -206,6 +269,7 @@ func TestForeignLogs(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	k.cancel()
+	l.send(left(id))
 	if r := w.record(); r.Outcome != "client_gone" {
 		t.Errorf("%s", r.Outcome)
 	}

@@ -166,8 +166,14 @@ func TestRandomWorlds(t *testing.T) {
 					mu.Unlock()
 					go k.cancel()
 					w.claim(id, true)
+					mu.Lock()
+					l.send(left(id))
+					mu.Unlock()
 				default:
 					k.cancel()
+					mu.Lock()
+					l.send(left(id))
+					mu.Unlock()
 				}
 			})
 		}

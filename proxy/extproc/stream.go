@@ -223,7 +223,8 @@ func (st *stream) answered(h *extproc.HttpHeaders, cluster, details string) *res
 			st.s.defaulted.Add(1)
 		case code >= 200 && code <= 299:
 			st.s.direct.Add(1)
-			return proxy.OwnerDirect, directHead(st.x.DirectHead(code, header))
+			r := directHead(st.x.DirectHead(code, header))
+			return st.logged(), r
 		default:
 			if v := st.x.Response(code, header); v.Action == proxy.Hold && !h.EndOfStream {
 				st.phase = wantErrorBody
@@ -306,13 +307,29 @@ func (st *stream) last() bool {
 	return st.phase >= passed
 }
 
-// close ends what nobody took over: the client left.
+// close ends what nobody took over: the client left. Of a request that Envoy had sent to the target its log tells whether the client left or the
+// answer broke off before its head got here.
 func (st *stream) close() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.closed = true
 	st.stop()
 	if st.x != nil {
-		st.s.guard(func() { st.step(func() (proxy.Owner, *response) { return proxy.OwnerEnded, nil }) }, func(error) {})
+		st.s.guard(func() { st.step(st.left) }, func(error) {})
 	}
+}
+
+func (st *stream) left() (proxy.Owner, *response) {
+	if st.cluster != "" && (st.phase == wantAnswer || st.phase == wantErrorBody && st.instead == nil) {
+		return st.logged(), nil
+	}
+	return proxy.OwnerEnded, nil
+}
+
+// logged hands the exchange to its log, which may have been there before.
+func (st *stream) logged() proxy.Owner {
+	if st.x.Foretold() {
+		return proxy.OwnerEnded
+	}
+	return proxy.OwnerDirect
 }

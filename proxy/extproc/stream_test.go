@@ -351,10 +351,16 @@ func TestAborts(t *testing.T) {
 	for n := range len(steps) + 1 {
 		w := newWorld(t)
 		k := w.talk()
+		id := ""
 		for _, m := range steps[:n] {
-			k.say(m)
+			if r := k.say(m); id == "" {
+				id = setHeaders(r.GetRequestHeaders().GetResponse().GetHeaderMutation())["x-sluice-id"]
+			}
 		}
 		k.cancel()
+		if n > 1 { // the target was asked: the log says that it was the client who left
+			w.logs().send(left(id))
+		}
 		if n > 0 {
 			if r := w.record(); r.Outcome != "client_gone" {
 				t.Errorf("after %d messages: %s", n, r.Outcome)

@@ -106,7 +106,7 @@ func (b *builder) provider(c policies.Carried, limit time.Duration) *clusterv3.C
 		idle = ownIdle
 	}
 	remove := hopHeaders
-	if !p.TraceContext {
+	if !p.Own && !p.TraceContext {
 		remove = slices.Concat(traceHeaders, hopHeaders)
 	}
 	mutations := []*mutationv3.HeaderMutation{removeAll(wire.PrefixEnvoy)}

@@ -185,7 +185,7 @@ func (s *Server) join(who *core.Node, st *stream) (*node, error) {
 		return nil, status.Error(codes.InvalidArgument, "the first request names no node of 1 to 256 bytes")
 	}
 	v := who.GetUserAgentBuildVersion().GetVersion()
-	version := Version{int(v.GetMajorNumber()), int(v.GetMinorNumber()), int(v.GetPatch())}
+	version := envoy.Version{int(v.GetMajorNumber()), int(v.GetMinorNumber()), int(v.GetPatch())}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.nodes[who.Id]
@@ -194,11 +194,11 @@ func (s *Server) join(who *core.Node, st *stream) (*node, error) {
 		n = &node{id: who.Id, rejected: map[int]bool{}}
 		s.nodes[who.Id] = n
 	}
-	if version.Less(oldest) {
+	if version.Less(envoy.Oldest) {
 		n.build, n.since = version.String(), time.Now()
-		n.refused = fmt.Sprintf("Envoy %s is older than %s, the oldest that this policy's configuration works with", version, oldest)
+		n.refused = fmt.Sprintf("Envoy %s is older than %s, the oldest that this policy's configuration works with", version, envoy.Oldest)
 		if !known {
-			s.o.Logger.Error("envoy refused", "node", n.id, "version", n.build, "oldest", oldest.String())
+			s.o.Logger.Error("envoy refused", "node", n.id, "version", n.build, "oldest", envoy.Oldest.String())
 		}
 		return nil, status.Error(codes.FailedPrecondition, n.refused)
 	}
@@ -206,9 +206,9 @@ func (s *Server) join(who *core.Node, st *stream) (*node, error) {
 		s.o.Logger.Warn("node id connects again: its older stream ends", "node", n.id)
 		n.stream.end(errReplaced)
 	}
-	n.refused, n.outdated = "", version.Less(newest)
+	n.refused, n.outdated = "", version.Less(envoy.Newest)
 	if n.outdated && !known {
-		s.o.Logger.Warn("envoy is behind its newest known patch", "node", n.id, "version", version.String(), "newest", newest.String())
+		s.o.Logger.Warn("envoy is behind its newest known patch", "node", n.id, "version", version.String(), "newest", envoy.Newest.String())
 	}
 	n.attach(st, version.String(), time.Now())
 	s.prune()
@@ -267,59 +267,4 @@ func (s *Server) hangUp() {
 func (s *Server) notify() {
 	close(s.changed)
 	s.changed = make(chan struct{})
-}
-
-// ListenSocket listens on a Unix socket that only this user may connect to; a socket file that nobody answers on is replaced.
-func ListenSocket(path string) (net.Listener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("listen on %s: another process answers there", path)
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", path, err)
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// ListenTLS listens for remote Envoys: TLS 1.3, certificates of both sides required. The files are read again for every handshake, so that
-// renewed certificates need no restart.
-func ListenTLS(address, ca, cert, key string) (net.Listener, error) {
-	load := func() (*tls.Config, error) {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, err
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate in it", ca)
-		}
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, err
-		}
-		return &tls.Config{
-			MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{pair},
-			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots,
-		}, nil
-	}
-	if _, err := load(); err != nil {
-		return nil, fmt.Errorf("control plane TLS: %w", err)
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return tls.NewListener(l, &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return load() },
-	}), nil
 }

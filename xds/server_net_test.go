@@ -85,7 +85,7 @@ func TestServeOnSocketAndTLS(t *testing.T) {
 	t.Run("all", func(t *testing.T) { // cleanups run before the leak check
 		dir := t.TempDir()
 		socket := filepath.Join(dir, "control.sock")
-		local, err := ListenSocket(socket)
+		local, err := envoy.ListenSocket(socket)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestServeOnSocketAndTLS(t *testing.T) {
 		}
 		ca := newAuthority(t, dir)
 		ca.issue(t, "server", time.Hour)
-		remote, err := ListenTLS("127.0.0.1:0", filepath.Join(dir, "ca.pem"), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
+		remote, err := envoy.ListenTLS("127.0.0.1:0", filepath.Join(dir, "ca.pem"), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,16 +150,16 @@ func TestServeOnSocketAndTLS(t *testing.T) {
 
 func TestListenSocketReplacesOnlyTheDead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.sock")
-	l, err := ListenSocket(path)
+	l, err := envoy.ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := envoy.ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("a living socket: %v", err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	_ = l.Close()
-	l, err = ListenSocket(path)
+	l, err = envoy.ListenSocket(path)
 	if err != nil {
 		t.Fatalf("a dead socket: %v", err)
 	}
@@ -167,7 +167,7 @@ func TestListenSocketReplacesOnlyTheDead(t *testing.T) {
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenSocket(path); err == nil {
+	if _, err := envoy.ListenSocket(path); err == nil {
 		t.Error("a file that is no socket was replaced")
 	}
 }
@@ -183,7 +183,7 @@ func TestListenTLSFailsEarly(t *testing.T) {
 		"no key":       {file("ca.pem"), file("server.pem"), file("none")},
 		"key of other": {file("ca.pem"), file("ca.pem"), file("server.key")},
 	} {
-		if l, err := ListenTLS("127.0.0.1:0", files[0], files[1], files[2]); err == nil {
+		if l, err := envoy.ListenTLS("127.0.0.1:0", files[0], files[1], files[2]); err == nil {
 			_ = l.Close()
 			t.Errorf("%s: listens", name)
 		}

@@ -312,7 +312,7 @@ func setVersion(set map[string]*entry) string {
 
 // blame finds the resource that a refusal is about: by the first name in the message, else the only one sent, else the only invalid one.
 func blame(f *flight, message string) *Rejection {
-	r := &Rejection{Message: clean(message), Generation: f.generation}
+	r := &Rejection{Message: envoy.Clean(message), Generation: f.generation}
 	first := len(message)
 	for name := range f.sent {
 		if at := indexWord(message, name); at >= 0 && (at < first || at == first && len(name) > len(r.Resource)) {
@@ -348,12 +348,4 @@ func indexWord(text, name string) int {
 		}
 		from = at + 1
 	}
-}
-
-// clean bounds a peer's text for logs and status: 2 KiB, valid, one line.
-func clean(text string) string {
-	if len(text) > 2048 {
-		text = text[:2048]
-	}
-	return strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 }

@@ -43,7 +43,7 @@ func realEnvoy(t *testing.T) string {
 		}
 		given = filepath.Join(dir, "envoy", "envoy", "_bin", "envoy")
 	}
-	path, v, err := Find(t.Context(), given)
+	path, v, err := envoy.Find(t.Context(), given)
 	if err != nil {
 		t.Fatalf("%v (scripts/fetch envoy)", err)
 	}
@@ -141,7 +141,7 @@ func newBench(t *testing.T) *bench {
 	b.port = free.Addr().(*net.TCPAddr).Port
 	_ = free.Close()
 	admin := filepath.Join(dir, "admin.sock")
-	b.process = &Process{Path: realEnvoy(t), Bootstrap: fmt.Appendf(nil, realBootstrap, admin, b.control), Admin: admin, Concurrency: 1,
+	b.process = &envoy.Process{Path: realEnvoy(t), Bootstrap: fmt.Appendf(nil, realBootstrap, admin, b.control), Admin: admin, Concurrency: 1,
 		Logger: testLogger(t), Exited: func(error) { b.restarts.Add(1) }}
 	b.serve()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -158,7 +158,7 @@ func newBench(t *testing.T) *bench {
 
 // serve starts a control plane that knows nothing yet; stop ends it.
 func (b *bench) serve() {
-	l, err := ListenSocket(b.control)
+	l, err := envoy.ListenSocket(b.control)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func body(m proto.Message) string {
 // envoy is a fake delta client that does with answers what Envoy does: it refuses an answer with a bad resource, keeps the versions it had,
 // and (when partial) applies the good resources of the refused answer all the same. It asks for listeners once clusters came, and for routes
 // once a listener did.
-type envoy struct {
+type fakeEnvoy struct {
 	id       string
 	patch    uint32
 	partial  bool
@@ -70,33 +70,33 @@ type envoy struct {
 	clash    string                   // one version for two contents
 }
 
-func newEnvoy(id string) *envoy {
-	e := &envoy{id: id, patch: 2, contents: map[string]string{}}
+func newEnvoy(id string) *fakeEnvoy {
+	e := &fakeEnvoy{id: id, patch: 2, contents: map[string]string{}}
 	e.restart()
 	return e
 }
 
 // restart loses everything, as a new process does.
-func (e *envoy) restart() {
+func (e *fakeEnvoy) restart() {
 	for k := range kinds {
 		e.applied[k], e.versions[k] = map[string]string{}, map[string]string{}
 	}
 }
 
 // hello begins a stream: the first request, of clusters.
-func (e *envoy) hello() *discovery.DeltaDiscoveryRequest {
+func (e *fakeEnvoy) hello() *discovery.DeltaDiscoveryRequest {
 	e.open, e.answers, e.moved = [kinds]bool{}, [kinds]int{}, 0
 	r := e.ask(clusters)
 	r.Node = e.node()
 	return r
 }
 
-func (e *envoy) node() *core.Node {
+func (e *fakeEnvoy) node() *core.Node {
 	return &core.Node{Id: e.id, UserAgentName: "envoy", UserAgentVersionType: &core.Node_UserAgentBuildVersion{
 		UserAgentBuildVersion: &core.BuildVersion{Version: &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 40, Patch: e.patch}}}}
 }
 
-func (e *envoy) ask(k int) *discovery.DeltaDiscoveryRequest {
+func (e *fakeEnvoy) ask(k int) *discovery.DeltaDiscoveryRequest {
 	e.open[k] = true
 	r := &discovery.DeltaDiscoveryRequest{TypeUrl: typeURLs[k], InitialResourceVersions: maps.Clone(e.versions[k])}
 	if k == routes {
@@ -106,7 +106,7 @@ func (e *envoy) ask(k int) *discovery.DeltaDiscoveryRequest {
 }
 
 // receive applies or refuses an answer and returns what Envoy sends then.
-func (e *envoy) receive(a *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDiscoveryRequest {
+func (e *fakeEnvoy) receive(a *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDiscoveryRequest {
 	k := slices.Index(typeURLs[:], a.TypeUrl)
 	e.answers[k]++
 	e.moved += len(a.Resources)
@@ -141,7 +141,7 @@ func (e *envoy) receive(a *discovery.DeltaDiscoveryResponse) []*discovery.DeltaD
 	return out
 }
 
-func (e *envoy) content(k int, r *discovery.Resource) (string, bool) {
+func (e *fakeEnvoy) content(k int, r *discovery.Resource) (string, bool) {
 	m, err := r.Resource.UnmarshalNew()
 	if err != nil {
 		panic(err)
@@ -158,13 +158,13 @@ func (e *envoy) content(k int, r *discovery.Resource) (string, bool) {
 // link drives a fake Envoy against the server without goroutines.
 type link struct {
 	s  *Server
-	e  *envoy
+	e  *fakeEnvoy
 	n  *node
 	st *stream
 	in []*discovery.DeltaDiscoveryRequest // not yet read by the server
 }
 
-func connect(s *Server, e *envoy) (*link, error) {
+func connect(s *Server, e *fakeEnvoy) (*link, error) {
 	l := &link{s: s, e: e, st: &stream{wake: make(chan struct{}, 1), end: func(error) {}}}
 	l.in = []*discovery.DeltaDiscoveryRequest{e.hello()}
 	n, err := s.join(e.node(), l.st)
@@ -195,7 +195,7 @@ func (l *link) settle() bool {
 	return false
 }
 
-func (e *envoy) text() set {
+func (e *fakeEnvoy) text() set {
 	var out [kinds]string
 	for k := range kinds {
 		var fields []string

@@ -24,6 +24,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-gateway/sluice/internal/envoy"
 )
 
 // serve runs a server on listeners until the test ends.
@@ -49,7 +51,7 @@ func dial(t *testing.T, target string, creds credentials.TransportCredentials) *
 }
 
 // follow plays a fake Envoy over a real connection until it has what is wanted.
-func follow(t *testing.T, c *grpc.ClientConn, e *envoy, want set) error {
+func follow(t *testing.T, c *grpc.ClientConn, e *fakeEnvoy, want set) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	str, err := discovery.NewAggregatedDiscoveryServiceClient(c).DeltaAggregatedResources(ctx)

@@ -29,6 +29,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/policies"
 )
 
@@ -109,7 +110,7 @@ type bench struct {
 	t             *testing.T
 	port, back    int
 	control       string
-	process       *Process
+	process       *envoy.Process
 	s             *Server
 	generation    int
 	stop          func()

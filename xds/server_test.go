@@ -33,7 +33,7 @@ func put(t interface{ Fatal(...any) }, s *Server, generation int, what set) {
 	}
 }
 
-func mustConnect(t *testing.T, s *Server, e *envoy) *link {
+func mustConnect(t *testing.T, s *Server, e *fakeEnvoy) *link {
 	t.Helper()
 	l, err := connect(s, e)
 	if err != nil {
@@ -445,7 +445,7 @@ func (f *fakeStream) Recv() (*discovery.DeltaDiscoveryRequest, error) {
 }
 
 // live runs a fake Envoy over the real stream handler until ctx ends; ended gets the handler's answer. It answers after delay.
-func live(ctx context.Context, s *Server, e *envoy, delay time.Duration) (ended chan error) {
+func live(ctx context.Context, s *Server, e *fakeEnvoy, delay time.Duration) (ended chan error) {
 	ended = make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	f := &fakeStream{ctx: ctx, in: make(chan *discovery.DeltaDiscoveryRequest, 8), out: make(chan *discovery.DeltaDiscoveryResponse)}
@@ -549,7 +549,7 @@ func TestStateMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := quiet(Options{})
 		names := []string{"a", "b"}
-		envoys, links := map[string]*envoy{}, map[string]*link{}
+		envoys, links := map[string]*fakeEnvoy{}, map[string]*link{}
 		for _, id := range names {
 			envoys[id] = newEnvoy(id)
 			envoys[id].partial = rapid.Bool().Draw(t, "partial")

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/proxy/extproc"
@@ -51,7 +52,7 @@ type envoyPlane struct {
 	stage   *extproc.Server
 	claim   *http.Server
 	edge    *http.Server
-	process *xds.Process // nil: Envoys are started by somebody else
+	process *envoy.Process // nil: Envoys are started by somebody else
 	listen  []net.Listener
 
 	releases   atomic.Pointer[[]*release] // ascending; the last one is in force
@@ -118,7 +119,7 @@ func (e *envoyPlane) supervise(ctx context.Context, p *policies.Policy) error {
 	if given == "auto" {
 		given = ""
 	}
-	path, v, err := xds.Find(ctx, given)
+	path, v, err := envoy.Find(ctx, given)
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func (e *envoyPlane) supervise(ctx context.Context, p *policies.Policy) error {
 		return err
 	}
 	e.log.Info("envoy found", "path", path, "version", v.String())
-	e.process = &xds.Process{Path: path, Bootstrap: boot, Admin: e.params.Admin, DrainTime: xds.Longest(p) + time.Minute, Logger: e.log, Exited: func(err error) {
+	e.process = &envoy.Process{Path: path, Bootstrap: boot, Admin: e.params.Admin, DrainTime: xds.Longest(p) + time.Minute, Logger: e.log, Exited: func(err error) {
 		select {
 		case e.exited <- err:
 		default:

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -44,7 +45,7 @@ func (o *envoyFlags) remote() (bool, error) {
 // open listens on a socket of the state folder, or with mutual TLS.
 func (o *envoyFlags) open(at string) (net.Listener, error) {
 	if filepath.IsAbs(at) {
-		return xds.ListenSocket(at)
+		return envoy.ListenSocket(at)
 	}
 	if o.Bind != "" {
 		_, port, err := net.SplitHostPort(at)
@@ -53,7 +54,7 @@ func (o *envoyFlags) open(at string) (net.Listener, error) {
 		}
 		at = net.JoinHostPort(o.Bind, port)
 	}
-	return xds.ListenTLS(at, o.CA, o.Cert, o.Key)
+	return envoy.ListenTLS(at, o.CA, o.Cert, o.Key)
 }
 
 // planeParams are the addresses and files of a running plane.

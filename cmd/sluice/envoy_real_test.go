@@ -26,8 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/tenants"
-	"github.com/sluice-gateway/sluice/xds"
 )
 
 // realEnvoy puts the Envoy that scripts/fetch got, or $ENVOY_PATH, where serve looks for one.
@@ -351,12 +351,12 @@ func TestEnvoyElsewhere(t *testing.T) {
 	if code != 0 {
 		t.Fatal(errs)
 	}
-	path, _, err := xds.Find(t.Context(), "")
+	path, _, err := envoy.Find(t.Context(), "")
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {
-		gone <- (&xds.Process{Path: path, Bootstrap: []byte(boot), Concurrency: 1, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}).Run(ctx)
+		gone <- (&envoy.Process{Path: path, Bootstrap: []byte(boot), Concurrency: 1, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}).Run(ctx)
 	}()
 	defer func() { cancel(); <-gone }()
 	r.until("the Envoy", func() bool { return strings.Contains(r.admin("/admin/status"), `"ready": 1`) })

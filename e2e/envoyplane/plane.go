@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -55,7 +56,7 @@ type Plane struct {
 
 	t        testing.TB
 	log      *slog.Logger
-	process  *xds.Process
+	process  *envoy.Process
 	mu       sync.Mutex
 	releases []release // ascending
 	records  []*telemetry.Record
@@ -83,7 +84,7 @@ func Binary(t testing.TB) string {
 		}
 		given = filepath.Join(cache, "envoy", "envoy", "_bin", "envoy")
 	}
-	path, _, err := xds.Find(t.Context(), given)
+	path, _, err := envoy.Find(t.Context(), given)
 	if err != nil {
 		t.Fatalf("%v (scripts/fetch envoy)", err)
 	}
@@ -186,7 +187,7 @@ func (p *Plane) serve(o Options) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	open := func(at string) net.Listener {
-		l, err := xds.ListenSocket(at)
+		l, err := envoy.ListenSocket(at)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -228,7 +229,7 @@ func (p *Plane) launch(level string) {
 		p.t.Fatal(err)
 	}
 	exited := make(chan error, 1)
-	p.process = &xds.Process{Path: Binary(p.t), Bootstrap: boot, Admin: p.Params.Admin, Concurrency: 1, LogLevel: level, Logger: p.log,
+	p.process = &envoy.Process{Path: Binary(p.t), Bootstrap: boot, Admin: p.Params.Admin, Concurrency: 1, LogLevel: level, Logger: p.log,
 		Exited: func(err error) {
 			select {
 			case exited <- err:

@@ -47,7 +47,8 @@ type sample struct {
 	p50, p99, p999 time.Duration
 	first          time.Duration // median time to the first byte of the body
 	rate           float64       // answers a second
-	cpu            time.Duration // the target's process, for each answer; 0 = unknown
+	cpu            time.Duration // the target's processes, for each answer; 0 = unknown
+	envoy          time.Duration // of that, Envoy's
 	loader         float64       // the loader's share of all processors
 	failed         int
 	err            error
@@ -63,14 +64,16 @@ type soak struct {
 
 // results is what a run measured.
 type results struct {
-	o       options
-	args    []string
-	load    [2]string // machine load before and after
-	rate    float64   // of the open loop
-	bed     *bed
-	kinds   []workload
-	samples map[string]map[string][]sample // workload, target, round
-	endRSS  map[string]int64               // highest resident set over the whole run
+	o        options
+	args     []string
+	load     [2]string // machine load before and after
+	rate     float64   // of the open loop
+	bed      *bed
+	log      io.Writer // progress
+	kinds    []workload
+	samples  map[string]map[string][]sample // workload, target, round
+	endRSS   map[string]int64               // highest resident set over the whole run, of Go processes
+	endEnvoy map[string]int64               // the same of Envoys
 }
 
 // compare is one whole run.
@@ -80,13 +83,18 @@ func compare(ctx context.Context, o options, args []string, out, log io.Writer) 
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r := &results{o: o, args: args, kinds: chosen(o.only), samples: map[string]map[string][]sample{}, endRSS: map[string]int64{}}
+	r := &results{o: o, log: log, args: args, kinds: chosen(o.workloads(), o.only), samples: map[string]map[string][]sample{}, endRSS: map[string]int64{}, endEnvoy: map[string]int64{}}
 	if len(r.kinds) == 0 {
 		return fmt.Errorf("no workload is named like %q", o.only)
 	}
 	r.load[0] = loadAverage()
 	fmt.Fprintln(log, "starting", o.targets)
-	if r.bed, err = open(ctx, o, dir); err != nil {
+	if o.plane == planeEnvoy {
+		r.bed, err = openEnvoy(ctx, o, dir)
+	} else {
+		r.bed, err = open(ctx, o, dir)
+	}
+	if err != nil {
 		return err
 	}
 	defer r.bed.close()
@@ -99,20 +107,25 @@ func compare(ctx context.Context, o options, args []string, out, log io.Writer) 
 	if err := r.measure(ctx, log); err != nil {
 		return err
 	}
-	for _, t := range r.bed.targets {
-		_, r.endRSS[t.name] = memory(t.proc.cmd.Process.Pid)
-	}
+	r.endMemory()
 	r.load[1] = loadAverage()
-	met := r.report(out)
+	if err := r.profile(ctx, log); err != nil {
+		return err
+	}
+	report := r.report
+	if o.plane == planeEnvoy {
+		report = r.envoyReport
+	}
+	met := report(out)
 	if o.strict && !met {
 		return fmt.Errorf("a bound is not met")
 	}
 	return nil
 }
 
-func chosen(only string) []workload {
+func chosen(all []workload, only string) []workload {
 	var kinds []workload
-	for _, w := range workloads {
+	for _, w := range all {
 		if strings.Contains(w.name, only) {
 			kinds = append(kinds, w)
 		}
@@ -123,9 +136,10 @@ func chosen(only string) []workload {
 // prove sends one request of each kind to each target, so that a wrong set-up ends the run with its reason.
 func (r *results) prove(ctx context.Context) error {
 	for _, t := range r.bed.targets {
+		t.proc.trim()
 		for _, w := range r.kinds {
 			pool := newTransport(1)
-			c, err := newClient(pool, t.base, w.model, w.request)
+			c, err := newClient(pool, t.base, t.model(w.model), w.request)
 			if err == nil {
 				_, err = c.call(ctx, 0)
 			}
@@ -133,6 +147,9 @@ func (r *results) prove(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w\n%s", t.name, w.name, err, t.proc.tail())
 			}
+		}
+		if err := t.proveCarrier(ctx, len(r.kinds)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -143,13 +160,13 @@ func (r *results) soak(ctx context.Context, log io.Writer) error {
 	for _, t := range r.bed.targets {
 		fmt.Fprintf(log, "soak: %d requests, %s\n", r.o.soak, t.name)
 		pool := newTransport(32)
-		c, err := newClient(pool, t.base, "bench-450", 1<<10)
+		c, err := newClient(pool, t.base, t.model("bench-450"), 1<<10)
 		if err != nil {
 			return err
 		}
-		before, _ := cpu(t.proc.cmd.Process.Pid)
+		_, before, _ := t.used()
 		got := closedLoop(ctx, c.call, 32, 0, r.o.soak)
-		after, _ := cpu(t.proc.cmd.Process.Pid)
+		_, after, _ := t.used()
 		t.soak = soak{requests: got.done(), rate: got.rate(), cpu: (after - before) / time.Duration(max(1, got.done()))}
 		t.soak.rss, t.soak.peak = memory(t.proc.cmd.Process.Pid)
 		pool.CloseIdleConnections()
@@ -196,7 +213,7 @@ func (r *results) measure(ctx context.Context, log io.Writer) error {
 func (r *results) window(ctx context.Context, t *target, w workload) (sample, error) {
 	pool := newTransport(w.clients)
 	defer pool.CloseIdleConnections()
-	c, err := newClient(pool, t.base, w.model, w.request)
+	c, err := newClient(pool, t.base, t.model(w.model), w.request)
 	if err != nil {
 		return sample{}, err
 	}
@@ -211,20 +228,23 @@ func (r *results) window(ctx context.Context, t *target, w workload) (sample, er
 	if r.o.warmup > 0 {
 		run(r.o.warmup)
 	}
-	pid := t.proc.cmd.Process.Pid
-	theirs, known := cpu(pid)
+	envoys, theirs, known := t.used()
 	ours, _ := cpu(os.Getpid())
 	got := run(r.o.duration)
-	theirsAfter, _ := cpu(pid)
+	envoysAfter, theirsAfter, still := t.used()
 	oursAfter, _ := cpu(os.Getpid())
 	t.proc.trim()
 	if err := ctx.Err(); err != nil {
 		return sample{}, err
 	}
+	if slowest := got.latency.quantile(1); w.clients == 1 && slowest > stalled {
+		fmt.Fprintf(r.log, "%s, %s: one answer took %v\n", t.name, w.name, slowest.Round(time.Millisecond))
+	}
 	s := sample{p50: got.latency.quantile(.5), p99: got.latency.quantile(.99), p999: got.latency.quantile(.999), first: got.first.quantile(.5),
 		rate: got.rate(), failed: got.failed, err: got.err}
-	if known && got.done() > 0 {
+	if known && still && got.done() > 0 {
 		s.cpu = (theirsAfter - theirs) / time.Duration(got.done())
+		s.envoy = (envoysAfter - envoys) / time.Duration(got.done())
 	}
 	s.loader = (oursAfter - ours).Seconds() / got.elapsed.Seconds() / float64(runtime.NumCPU())
 	return s, nil

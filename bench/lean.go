@@ -17,7 +17,7 @@ import (
 // a keep-alive pool and hands the answer on, one flush for what each read brought. It checks, counts and logs nothing.
 func serveLean(args []string, stdin io.Reader) error {
 	fs := flag.NewFlagSet("lean", flag.ContinueOnError)
-	listen := fs.String("listen", "127.0.0.1:0", "loopback address")
+	listen := fs.String("listen", "127.0.0.1:0", "loopback address, or unix: and a path")
 	upstream := fs.String("upstream", "", "base URL of the upstream")
 	if err := fs.Parse(args); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -34,6 +35,23 @@ type options struct {
 	targets  string
 	sluice   string // a ready binary; empty = build ./cmd/sluice
 	only     string // substring of the workloads to run
+	plane    string // which of Sluice's planes is measured, and beside what
+	envoy    string // Envoy's binary; empty = $ENVOY_PATH, the cache of scripts/fetch, PATH
+	workers  int    // Envoy's
+	profiles string // folder for profiles; empty = none are taken
+}
+
+// The planes.
+const (
+	planeEmbedded = "embedded"
+	planeEnvoy    = "envoy"
+)
+
+func (o options) workloads() []workload {
+	if o.plane == planeEnvoy {
+		return envoyWorkloads
+	}
+	return workloads
 }
 
 func main() {
@@ -80,31 +98,50 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	fs.IntVar(&o.soak, "soak", 100_000, "requests at c=32 on the fresh process before its memory is read")
 	fs.IntVar(&o.starts, "starts", 5, "cold starts timed for each process")
 	fs.Float64Var(&o.rate, "rate", 0, "open loop requests a second (0: half of what the slowest target reaches)")
-	fs.StringVar(&o.targets, "targets", "direct,lean,sluice", "what to compare; direct is always there")
+	fs.StringVar(&o.plane, "plane", planeEmbedded, "embedded, or envoy: the Envoy plane beside other ways to use an Envoy")
+	fs.StringVar(&o.targets, "targets", "", "what to compare, comma-separated; direct is always there (default all of the plane)")
 	fs.StringVar(&o.sluice, "sluice", "", "use this binary instead of building ./cmd/sluice")
 	fs.StringVar(&o.only, "only", "", "run only workloads whose name contains this")
+	fs.StringVar(&o.profiles, "profile", "", "after the rounds, load each Sluice once more and write its CPU profile to this folder")
+	fs.StringVar(&o.envoy, "envoy", "", "with -plane envoy: the binary (default $ENVOY_PATH, what scripts/fetch envoy brought, PATH)")
+	fs.IntVar(&o.workers, "workers", runtime.NumCPU(), "with -plane envoy: Envoy's worker threads, but for the targets that try one")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
+	set := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	known := []string{direct, lean, sluice}
+	switch o.plane {
+	case planeEmbedded:
+	case planeEnvoy:
+		known = envoyTargets()
+		if !set["soak"] {
+			o.soak = envoySoak
+		}
+		o.starts = 1
+	default:
+		return o, fmt.Errorf("unknown plane %q", o.plane)
+	}
 	if o.quick {
-		set := map[string]bool{}
-		fs.Visit(func(f *flag.Flag) { set[f.Name] = true })
 		quicken(&o, set)
 	}
+	if o.targets == "" {
+		o.targets = strings.Join(known, ",")
+	}
 	for name := range strings.SplitSeq(o.targets, ",") {
-		if !slices.Contains([]string{direct, lean, sluice}, name) {
-			return o, fmt.Errorf("unknown target %q", name)
+		if !slices.Contains(known, name) {
+			return o, fmt.Errorf("unknown target %q; there are %s", name, strings.Join(known, ", "))
 		}
 	}
-	if o.rounds < 1 || o.soak < 1 || o.starts < 1 || o.duration <= 0 {
-		return o, errors.New("rounds, soak, starts and duration must be above zero")
+	if o.rounds < 1 || o.soak < 1 || o.starts < 1 || o.workers < 1 || o.duration <= 0 {
+		return o, errors.New("rounds, soak, starts, workers and duration must be above zero")
 	}
 	return o, nil
 }
 
 // quicken shortens what the command line left alone.
 func quicken(o *options, set map[string]bool) {
-	short := options{rounds: 2, duration: 200 * time.Millisecond, warmup: 50 * time.Millisecond, soak: 2000, starts: 2}
+	short := options{rounds: 2, duration: 200 * time.Millisecond, warmup: 50 * time.Millisecond, soak: 2000, starts: min(2, o.starts)}
 	if !set["rounds"] {
 		o.rounds = short.rounds
 	}

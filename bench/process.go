@@ -29,10 +29,10 @@ type process struct {
 const (
 	readyLimit = 20 * time.Second
 	stopLimit  = 5 * time.Second
-	tailBytes  = 4 << 10
+	tailBytes  = 8 << 10
 )
 
-// start runs a command and waits until ready answers 200.
+// start runs a command and waits until ready answers 200; with an empty ready, somebody else will find out.
 func start(ctx context.Context, dir, name, ready string, argv ...string) (*process, error) {
 	p := &process{output: filepath.Join(dir, name+".log"), ended: make(chan struct{})}
 	file, err := os.OpenFile(p.output, os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_TRUNC, 0o600)
@@ -54,6 +54,9 @@ func start(ctx context.Context, dir, name, ready string, argv ...string) (*proce
 		_ = p.cmd.Wait()
 		close(p.ended)
 	}()
+	if ready == "" {
+		return p, nil
+	}
 	if err := p.await(ctx, ready); err != nil {
 		p.stop()
 		return nil, fmt.Errorf("%s: %w\n%s", name, err, p.tail())
@@ -183,4 +186,34 @@ func freeAddress() (string, error) {
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
+}
+
+// children are the processes that a process has started and that still are.
+func children(parent int) []int {
+	var found []int
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err == nil && parseParent(string(b)) == parent {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// parseParent reads ppid, field 4 of proc_pid_stat(5); 0 when it is not there.
+func parseParent(stat string) int {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	n, err := strconv.Atoi(fields[1])
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
 }

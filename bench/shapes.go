@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // A shape says how the null upstream answers. The last part of a model's name chooses it, which survives a gateway's rewriting of the
 // model: `bench-sse50`, `auto-sse50` and `up-sse50` are all answered with 50 events.
 type shape struct {
 	name   string
-	bytes  int // length of a JSON answer; 0 for a stream
-	events int // content chunks of a stream; usage and [DONE] come on top
+	bytes  int           // length of a JSON answer; 0 for a stream
+	events int           // content chunks of a stream; usage and [DONE] come on top
+	gap    time.Duration // between events; 0 = back to back
 }
 
 var shapes = []shape{
@@ -19,6 +21,8 @@ var shapes = []shape{
 	{name: "100k", bytes: 100 << 10},
 	{name: "sse50", events: 50},
 	{name: "sse500", events: 500},
+	{name: "paced20", events: 20, gap: 20 * time.Millisecond},
+	{name: "paced50", events: 50, gap: 20 * time.Millisecond},
 }
 
 // frames is the number of SSE frames that a whole stream has: role, content, finish, usage, [DONE].

@@ -1,6 +1,9 @@
 package router
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // languages that are told apart by their commonest words.
 const (
@@ -19,57 +22,101 @@ var latinNames = [numLatin]string{"en", "de", "fr", "es", "it", "pt", "nl"}
 // languageScan is how many bytes the guess looks at.
 const languageScan = 512
 
+// Votes of a word for the Latin languages, or a sum of them: each has votesBits. A scan meets a word at every second byte at most, so
+// that no sum overflows into the next.
+const votesBits = 9
+
+const _ = uint(1<<votesBits - 1 - (languageScan+1)/2) // does not compile when votesBits are too few
+
+// votesSlots is a power of two, several times the number of the commonest words.
+const votesSlots = 1024
+
+// commonest maps the languages' commonest words, packed, to their votes.
+type commonest [votesSlots]struct{ word, votes uint64 }
+
+var commonestWords = func() (t commonest) {
+	for _, c := range commonWords {
+		var votes uint64
+		for _, l := range c.langs {
+			votes |= 1 << (votesBits * l)
+		}
+		for w := range strings.FieldsSeq(c.words) {
+			var packed uint64
+			for _, b := range []byte(w) {
+				packed = packed<<8 | uint64(b)
+			}
+			s := t.slot(packed)
+			t[s].word, t[s].votes = packed, votes
+		}
+	}
+	return t
+}()
+
+// slot returns where a packed word is, or would be: there the votes are none.
+func (t *commonest) slot(packed uint64) uint64 {
+	for i := packed * glue >> 54; ; i++ {
+		if w := t[i%votesSlots].word; w == packed || w == 0 {
+			return i % votesSlots
+		}
+	}
+}
+
 // Language guesses the language of a text from its script, and for Latin script from its commonest words. "" = unknown.
 func Language(s string) string {
 	if len(s) > languageScan {
 		s = s[:languageScan]
 	}
-	var votes [numLatin]int
+	var votes, word uint64 // word holds the last eight of its n letters
 	var in scripts
-	var word [8]byte
 	n := 0
-	for i := 0; i <= len(s); {
-		var r rune
-		w := 1
-		if i < len(s) {
-			if r, w = rune(s[i]), 1; r >= utf8.RuneSelf {
-				r, w = utf8.DecodeRuneInString(s[i:])
+	for i := 0; i < len(s); {
+		if f := asciiFold[s[i]]; f != 0 {
+			word = word<<8 | uint64(f)
+			n++
+			i++
+			continue
+		}
+		r, w := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			if r, w = utf8.DecodeRuneInString(s[i:]); r >= 0x250 {
+				in.count(r)
+				i += w
+				continue
+			}
+			if f, _ := foldRune(r); f != 0 {
+				word = word<<8 | uint64(byte(f))
+				n++
+				i += w
+				continue
 			}
 		}
 		i += w
-		if r < 0x250 {
-			f := r
-			if r < utf8.RuneSelf {
-				f = rune(asciiFold[r])
-			} else {
-				f, _ = foldRune(r)
-			}
-			if f != 0 {
-				in.latin++
-				if n < len(word) {
-					word[n] = byte(f)
-				}
-				n++
-				continue
-			}
-			if n > 0 && n <= len(word) {
-				vote(&votes, string(word[:n]))
-			}
-			n = 0
-			continue
+		if n > 0 {
+			votes += votesOf(word, n)
+			in.latin += n
+			word, n = 0, 0
 		}
-		in.count(r)
 	}
+	votes += votesOf(word, n)
+	in.latin += n
 	if name := in.language(); name != "" {
 		return name
 	}
-	most, name := 0, ""
-	for l, v := range votes {
-		if v > most {
+	most, name := uint64(0), ""
+	for l := range numLatin {
+		if v := votes >> (votesBits * l) & (1<<votesBits - 1); v > most {
 			most, name = v, latinNames[l]
 		}
 	}
 	return name
+}
+
+// votesOf returns the votes of a packed word of n letters.
+func votesOf(word uint64, n int) uint64 {
+	if n > 8 {
+		return 0
+	}
+	return commonestWords[commonestWords.slot(word)].votes
 }
 
 // scripts counts characters by script.
@@ -128,47 +175,23 @@ func (n *scripts) language() (name string) {
 	return name
 }
 
-// vote counts a word for the languages in which it is one of the commonest. Words are folded: no case, no accents.
-func vote(v *[numLatin]int, w string) {
-	switch w {
-	case "the", "and", "of", "is", "are", "this", "that", "you", "what", "how", "my", "for", "with", "it", "please", "why", "can", "to", "write", "if", "from":
-		v[langEN]++
-	case "der", "das", "und", "ist", "nicht", "ich", "ein", "eine", "mit", "fur", "auf", "wie", "wir", "bitte", "zu", "den", "dem", "dass", "mein", "wer", "uber":
-		v[langDE]++
-	case "le", "les", "est", "et", "pas", "je", "vous", "dans", "pour", "sur", "avec", "ce", "cette", "du", "qui", "mon", "sont", "quelle", "une", "au":
-		v[langFR]++
-	case "el", "los", "las", "es", "y", "una", "por", "con", "del", "mi", "como", "esto", "esta", "lo", "cual", "al", "donde":
-		v[langES]++
-	case "il", "gli", "e", "di", "che", "sono", "questo", "questa", "come", "della", "nel", "puoi", "cosa", "perche", "dei":
-		v[langIT]++
-	case "os", "um", "uma", "nao", "do", "da", "em", "voce", "isso", "na", "meu", "minha", "qual", "ao", "sao":
-		v[langPT]++
-	case "het", "een", "van", "ik", "niet", "dat", "wat", "mijn", "voor", "zijn", "naar", "waarom", "met", "deze":
-		v[langNL]++
-	case "la":
-		v[langFR]++
-		v[langES]++
-		v[langIT]++
-	case "de":
-		v[langFR]++
-		v[langES]++
-		v[langPT]++
-		v[langNL]++
-	case "que", "para":
-		v[langES]++
-		v[langPT]++
-	case "un", "en":
-		v[langFR]++
-		v[langES]++
-	case "in":
-		v[langEN]++
-		v[langDE]++
-		v[langIT]++
-		v[langNL]++
-	case "die":
-		v[langDE]++
-		v[langNL]++
-	case "per", "non":
-		v[langIT]++
-	}
+// commonWords are those that are among the commonest of languages. Words are folded: no case, no accents.
+var commonWords = [...]struct {
+	langs []int
+	words string
+}{
+	{[]int{langEN}, "the and of is are this that you what how my for with it please why can to write if from"},
+	{[]int{langDE}, "der das und ist nicht ich ein eine mit fur auf wie wir bitte zu den dem dass mein wer uber"},
+	{[]int{langFR}, "le les est et pas je vous dans pour sur avec ce cette du qui mon sont quelle une au"},
+	{[]int{langES}, "el los las es y una por con del mi como esto esta lo cual al donde"},
+	{[]int{langIT}, "il gli e di che sono questo questa come della nel puoi cosa perche dei"},
+	{[]int{langPT}, "os um uma nao do da em voce isso na meu minha qual ao sao"},
+	{[]int{langNL}, "het een van ik niet dat wat mijn voor zijn naar waarom met deze"},
+	{[]int{langFR, langES, langIT}, "la"},
+	{[]int{langFR, langES, langPT, langNL}, "de"},
+	{[]int{langES, langPT}, "que para"},
+	{[]int{langFR, langES}, "un en"},
+	{[]int{langEN, langDE, langIT, langNL}, "in"},
+	{[]int{langDE, langNL}, "die"},
+	{[]int{langIT}, "per non"},
 }

@@ -1,0 +1,268 @@
+//go:build real
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluice-gateway/sluice/e2e/envoyplane"
+	"github.com/sluice-gateway/sluice/internal/harness"
+	"github.com/sluice-gateway/sluice/internal/simulator"
+)
+
+// keyedPolicy asks clients for a key: address, key file, hash, address to listen on, binary.
+const keyedPolicy = `version: 1
+providers:
+  p: {dialect: openai, base_url: "http://%s/v1", keys: [{file: %q}]}
+models:
+  m: {provider: p, name: m}
+  slow: {provider: p, name: "slow+fault=events=40,delay=50ms"}
+routes:
+  direct: {carrier: envoy, rules: [{use: [m]}]}
+  direct-slow: {carrier: envoy, rules: [{use: [slow]}]}
+  by-hand: {rules: [{use: [m]}]}
+  by-hand-slow: {rules: [{use: [slow]}]}
+auth: {pepper: {env: SLUICE_PEPPER}}
+tenants:
+  acme: {keys: [{id: web, hash: %q}]}
+server: {listen: %q, admin: "127.0.0.1:0", auth: required, headers: full, envoy: {binary: %s}}
+telemetry: {access_log: on}
+`
+
+// keyed is a fleet whose clients need a key, and its provider another.
+type keyed struct {
+	*fleet
+	sim         *simulator.Server
+	key, policy string // the client's key and the policy's file
+}
+
+func newKeyed(t *testing.T, listen, envoy string) *keyed {
+	t.Helper()
+	sim, addr := provider(t, simulator.Options{LogCalls: 5000, Key: canaryProvider})
+	secret, file := filepath.Join(t.TempDir(), "key"), filepath.Join(t.TempDir(), "policy.yaml")
+	write(t, secret, canaryProvider)
+	key, hash := harness.NewKey(t, binary(), canaryPepper, "acme", "web")
+	write(t, file, fmt.Sprintf(keyedPolicy, addr, secret, hash, listen, envoy))
+	k := &keyed{&fleet{dir: socketDir(t)}, sim, key, file}
+	k.start(t)
+	return k
+}
+
+func (k *keyed) start(t *testing.T) {
+	t.Helper()
+	k.Gateway = k.serve(t, k.policy, "SLUICE_PEPPER="+canaryPepper)
+}
+
+// external starts an Envoy by `sluice bootstrap`.
+func (k *keyed) external(t *testing.T) *harness.Process {
+	t.Helper()
+	p := harness.Start(t, nil, binary(), "bootstrap", "--config", k.policy, "--control", filepath.Join(k.dir, "control.sock"), "--admin", filepath.Join(k.dir, "admin.sock"))
+	if code := p.Exit(t); code != 0 {
+		t.Fatalf("sluice bootstrap: %d %s", code, p.Err)
+	}
+	file := filepath.Join(t.TempDir(), "bootstrap.json")
+	write(t, file, p.Out.String())
+	args := strings.Fields(p.Err.String()) // as it says: envoy -c FILE …
+	if len(args) < 3 || args[0] != "envoy" || args[2] != "FILE" {
+		t.Fatalf("sluice bootstrap says %q", p.Err)
+	}
+	args[2] = file
+	return harness.Start(t, nil, envoyplane.Binary(t), args[1:]...)
+}
+
+// ask sends a chat request with the client's key, or another.
+func (k *keyed) ask(t *testing.T, c *http.Client, route, key string, stream bool) *answer {
+	return chat(t.Context(), c, k.Gateway, chatBody(route, "hi", stream, ""), "Authorization", "Bearer "+key)
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestEnvoyOutlivesItsControlPlane kills the gateway behind an Envoy that somebody else started, under traffic, and starts it again. Meanwhile every
+// request gets a clear error and reaches nobody; after it everything works as before, without a word to Envoy.
+func TestEnvoyOutlivesItsControlPlane(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, freeAddr(t), "external")
+	envoy := k.external(t)
+	c := newClient(t)
+	harness.Poll(t, "the first answer", func() error { return k.ask(t, c, "direct", k.key, false).complete() })
+	before := k.admin(t, envoyChanges)
+	routes := []string{"direct", "by-hand"}
+	url, key := k.Gateway, k.key
+	l := startLoad(t, 4, func(n int64) error {
+		a := chat(t.Context(), c, url, chatBody(routes[n%2], "hi", n%4 < 2, ""), "Authorization", "Bearer "+key)
+		if a.complete() == nil {
+			return nil
+		}
+		if a.err == nil && a.status >= 500 { // while nobody was there to ask
+			return a.mistake()
+		}
+		if a.err != nil && a.status == http.StatusOK { // it was on its way by the executor that died
+			return nil
+		}
+		return fmt.Errorf("neither an answer nor an error: %v", a)
+	})
+	l.more(t, 200)
+
+	for round := range 2 {
+		slow := make(chan *answer, 2)
+		for _, route := range routes {
+			go func() { slow <- k.ask(t, c, route+"-slow", k.key, true) }()
+		}
+		harness.Poll(t, "two streams", func() error { return k.begun(2 * (round + 1)) })
+		k.Kill(t)
+		for range routes {
+			select {
+			case a := <-slow:
+				if a.status != http.StatusOK || a.complete() == nil && a.err != nil {
+					t.Errorf("a stream whose gateway died: %v", a)
+				}
+				t.Logf("stream: %v %d bytes", a.err, len(a.body))
+			case <-time.After(10 * time.Second):
+				t.Fatal("a stream hangs after its gateway died")
+			}
+		}
+		asked := len(k.sim.Log())
+		for _, route := range routes {
+			for _, key := range []string{k.key, "", "sk-nobody"} {
+				began := time.Now()
+				a := k.ask(t, c, route, key, false)
+				if err := a.mistake(); err != nil || a.status < 500 || time.Since(began) > 5*time.Second {
+					t.Errorf("%s without a gateway: %v after %v: %v", route, a, time.Since(began), err)
+				}
+			}
+		}
+		if n := len(k.sim.Log()); n != asked {
+			t.Errorf("%d requests reached the provider without a gateway", n-asked)
+		}
+		k.start(t)
+		harness.Within(t, 15*time.Second, "answers again", func() error { return k.ask(t, c, "direct", k.key, true).complete() })
+		l.more(t, 200)
+		if a := k.ask(t, c, "direct", "sk-nobody", false); a.status != http.StatusUnauthorized {
+			t.Errorf("a wrong key after the restart: %v", a)
+		}
+	}
+	l.check(t)
+	if after := k.admin(t, envoyChanges); after != before {
+		t.Errorf("the same policy changed Envoy:\n%s\n%s", before, after)
+	}
+	if envoy.Ended() {
+		t.Error("Envoy ended")
+	}
+}
+
+const envoyChanges = `stats?filter=^(cluster_manager.cluster_(added|modified|removed)|listener_manager.listener_(added|modified|removed)|http.*.rds.*.config_reload)$`
+
+// mistake is nil when the answer is an error in OpenAI's form.
+func (a *answer) mistake() error {
+	_, _, mistake := piece(a.body)
+	if a.err != nil || !strings.HasPrefix(mistake, "error ") || a.header.Get("Content-Type") != "application/json" {
+		return fmt.Errorf("no error in OpenAI's form: %v %v", a, a.header)
+	}
+	return nil
+}
+
+// begun is nil when n streams have begun at the provider.
+func (k *keyed) begun(n int) error {
+	begun := 0
+	for _, call := range k.sim.Log() {
+		if strings.HasPrefix(call.Model, "slow") && call.Events > 0 {
+			begun++
+		}
+	}
+	if begun != n {
+		return fmt.Errorf("%d of %d", begun, n)
+	}
+	return nil
+}
+
+// TestEnvoyStageStops stops the gateway with SIGSTOP while its Envoy goes on: within the stage's limit of 5 s a request is only late, past it it gets a
+// clear error and never reaches a provider, not even when the gateway goes on; a stream that Envoy carries does not notice.
+func TestEnvoyStageStops(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, "127.0.0.1:0", "auto")
+	c := newClient(t)
+	if err := k.ask(t, c, "direct", k.key, true).complete(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := func(during func()) {
+		k.Signal(t, syscall.SIGSTOP)
+		defer k.Signal(t, syscall.SIGCONT)
+		during()
+	}
+	wait := func(d time.Duration) { // for what must not happen, nothing can be polled
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		<-ctx.Done()
+	}
+
+	late := make(chan *answer, 4)
+	stopped(func() {
+		for i, key := range []string{k.key, k.key, "", "sk-nobody"} {
+			go func() { late <- k.ask(t, c, "direct", key, i == 0) }()
+		}
+		wait(2 * time.Second)
+		if len(late) > 0 {
+			t.Error("an answer while the stage was stopped")
+		}
+	})
+	good, refused := 0, 0
+	for range 4 {
+		switch a := <-late; {
+		case a.complete() == nil:
+			good++
+		case a.status == http.StatusUnauthorized:
+			refused++
+		default:
+			t.Errorf("a late one: %v", a)
+		}
+	}
+	if good != 2 || refused != 2 {
+		t.Errorf("%d answers and %d refusals, want two of each", good, refused)
+	}
+
+	slow := make(chan *answer, 1)
+	go func() { slow <- k.ask(t, c, "direct-slow", k.key, true) }()
+	harness.Poll(t, "a stream", func() error { return k.begun(1) })
+	asked := len(k.sim.Log())
+	stopped(func() {
+		began := time.Now()
+		for _, key := range []string{k.key, k.key, "", "sk-nobody"} {
+			go func() { late <- k.ask(t, c, "direct", key, false) }()
+		}
+		for range 4 {
+			a := <-late
+			if took := time.Since(began); a.status != http.StatusGatewayTimeout || a.mistake() != nil || took < 4*time.Second || took > 8*time.Second {
+				t.Errorf("past the limit, after %v: %v", took, a)
+			}
+		}
+		if a := <-slow; a.complete() != nil || strings.Count(string(a.body), "data: ") < 40 {
+			t.Errorf("the stream that Envoy carried: %v", a)
+		}
+	})
+	harness.Poll(t, "answers again", func() error { return k.ask(t, c, "direct", k.key, false).complete() })
+	if n := len(k.sim.Log()) - asked; n != 1 {
+		t.Errorf("%d requests reached the provider, want the last one only", n)
+	}
+	harness.Poll(t, "nothing open", func() error {
+		if n := k.Status(t).Exchanges.InFlight; n != 0 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,106 @@
+//go:build real
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/e2e/envoyplane"
+	"github.com/sluice-gateway/sluice/internal/harness"
+)
+
+// fleet is `sluice serve --plane envoy` with its sockets: with an Envoy of its own, or with one that this test starts.
+type fleet struct {
+	*harness.Gateway
+	dir   string           // of the sockets
+	envoy *harness.Process // nil: supervised
+}
+
+// behindEnvoy serves a policy behind a supervised Envoy. The policy leaves its server section to this; carrier: envoy is written in its routes.
+func behindEnvoy(t *testing.T, policy string, env ...string) *fleet {
+	t.Helper()
+	f := &fleet{dir: socketDir(t)}
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	write(t, file, policy)
+	f.Gateway = f.serve(t, file, env...)
+	return f
+}
+
+// socketDir is short, as paths of sockets must be.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "se-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what stays of sockets is in nobody's way
+	return dir
+}
+
+func (f *fleet) serve(t *testing.T, file string, env ...string) *harness.Gateway {
+	t.Helper()
+	env = append(env, "ENVOY_PATH="+envoyplane.Binary(t))
+	g := harness.Ready(t, harness.Start(t, env, binary(), "serve", "--plane", "envoy", "--state", f.dir, "--config", file, "--log", "json"))
+	g.File = file
+	return g
+}
+
+// admin asks the Envoy's admin interface.
+func (f *fleet) admin(t *testing.T, path string) string {
+	t.Helper()
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(f.dir, "admin.sock"))
+	}}
+	resp, err := (&http.Client{Transport: tr, Timeout: harness.Patience}).Get("http://envoy/" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("admin %s: %s %v", path, resp.Status, err)
+	}
+	return string(b)
+}
+
+// carriers are the two that every promise is made for.
+var carriers = []string{"envoy", "executor"}
+
+// each runs a test behind the embedded plane's policy text with either carrier written into its routes.
+func each(t *testing.T, policy string, test func(t *testing.T, carrier, policy string)) {
+	for _, c := range carriers {
+		t.Run(c, func(t *testing.T) {
+			t.Parallel()
+			test(t, c, strings.ReplaceAll(policy, "$CARRIER", c))
+		})
+	}
+}
+
+// carriedBy fails the test unless the exchange of the answer was carried so.
+func carriedBy(t *testing.T, g *harness.Gateway, a *answer, want string) harness.Record {
+	t.Helper()
+	r := g.Exchange(t, a.id())
+	if got := r.Text("carried"); got != want {
+		t.Errorf("carried by %q, want %q: %v", got, want, r)
+	}
+	return r
+}
+
+func simplePolicy(addr string) string {
+	return fmt.Sprintf(`version: 1
+providers:
+  p: {dialect: openai, base_url: "http://%s/v1"}
+models:
+  m: {provider: p, name: whole}
+routes:
+  auto: {carrier: $CARRIER, rules: [{use: [m]}]}
+`, addr) + server
+}

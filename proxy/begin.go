@@ -89,8 +89,8 @@ func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
 		return &llm.Error{Source: llm.SourceClient, Status: 405, Type: "invalid_request_error", Code: "method_not_allowed", Message: "This path takes " + opaqueMethods + ".", Allow: opaqueMethods}
 	}
 	if x.pass = p.PassthroughFor(x.head.URL.Path); x.pass != nil {
-		if x.key != nil && x.key.Routes != nil && len(x.key.Routes) == 0 {
-			return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path", Message: "This key may use no route, and no path that needs none."}
+		if err := MayPass(x.key); err != nil {
+			return err
 		}
 		x.mode = BodyStream
 		return nil
@@ -109,6 +109,14 @@ func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
 		Message: fmt.Sprintf("%s %s names no model, and the policy gives the path to no provider (passthrough).", x.rec.Method, x.rec.Path)}
 }
 
+// MayPass is nil, or the refusal of a key that may use no route: it reaches no passthrough path either.
+func MayPass(key *policies.Key) *llm.Error {
+	if key == nil || key.Routes == nil || len(key.Routes) > 0 {
+		return nil
+	}
+	return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path", Message: "This key may use no route, and no path that needs none."}
+}
+
 func tooLarge(limit int64) *llm.Error {
 	return &llm.Error{Source: llm.SourceClient, Status: 413, Type: "invalid_request_error", Code: "request_too_large", Message: fmt.Sprintf("The request body is larger than this gateway's limit of %d bytes.", limit)}
 }
@@ -122,14 +130,15 @@ func (x *Exchange) models() *Reply {
 	}
 	id := strings.TrimPrefix(x.head.URL.Path, "/v1/models/")
 	if _, ok := x.s.Policy.Route(id, x.key); !ok {
-		return x.refuse(x.unknownModel(id), true)
+		return x.refuse(UnknownModel(x.s.Policy, id), true)
 	}
 	return x.reply(200, openai.AppendModel(nil, id, created, "sluice"))
 }
 
-func (x *Exchange) unknownModel(name string) *llm.Error {
+// UnknownModel is the refusal of a name that no route of the caller's answers to.
+func UnknownModel(p *policies.Policy, name string) *llm.Error {
 	msg := "The model does not exist or this key may not use it."
-	if _, ok := x.s.Policy.Models[name]; ok {
+	if _, ok := p.Models[name]; ok {
 		msg = "This model is not callable by its own name. Name it in `models` of the key in the policy, or call a route that uses it."
 	}
 	return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: msg}

@@ -43,7 +43,7 @@ func (x *Exchange) decide(body []byte) *llm.Error {
 	}
 	route, ok := x.s.Policy.Route(x.env.Model, x.key)
 	if !ok {
-		return x.unknownModel(x.env.Model)
+		return UnknownModel(x.s.Policy, x.env.Model)
 	}
 	x.route, x.rec.Route = route, route.Name
 	if limit := route.MaxTokens.Cap; limit > 0 && x.env.MaxTokens > limit {
@@ -121,15 +121,19 @@ func (x *Exchange) decided(d *router.Decision) {
 func (x *Exchange) decidePass() *llm.Error {
 	x.env = &llm.Envelope{Op: llm.OpOpaque, N: 1}
 	x.rec.Route = "passthrough"
-	in := x.input()
-	in.Route = passthroughRoute
-	d, err := x.g.router.DecidePassthrough(x.s.Policy, x.pass, in, x.g.reachable)
+	d, _, err := DecidePassthrough(x.g.router, x.s.Policy, x.pass, x.input(), x.g.reachable)
 	x.decided(d)
-	if err != nil {
-		return err
+	return err
+}
+
+// DecidePassthrough decides what becomes of a request to a passthrough path that pass gets. It returns the route that stands for the path.
+func DecidePassthrough(r *router.Router, p *policies.Policy, pass *policies.Provider, in *router.Input, usable func(*policies.Provider) (ok bool, after time.Duration)) (*router.Decision, *policies.Route, *llm.Error) {
+	in.Route = passthroughRoute
+	d, err := r.DecidePassthrough(p, pass, in, usable)
+	if err == nil {
+		d.Plan = policies.Plan{Attempts: []policies.Attempt{{Model: &policies.Model{Provider: pass}, By: "rule"}}, Total: 1}
 	}
-	x.plan = policies.Plan{Attempts: []policies.Attempt{{Model: &policies.Model{Provider: x.pass}, By: "rule"}}, Total: 1}
-	return nil
+	return d, passthroughRoute, err
 }
 
 // passthroughRoute stands for the route of paths that name no model: no rule of its own, the default limits.

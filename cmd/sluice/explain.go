@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -228,7 +229,7 @@ func explain(d *router.Decision, route *policies.Route, refusal error) *explanat
 		Problems:   []problemFacts{},
 	}
 	if e.Carrier == "" {
-		e.Carrier = route.Carrier
+		e.Carrier = cmp.Or(route.Carrier, "executor") // a path without a model has no route of its own
 	}
 	if d.Class != "" {
 		e.Decision.ClassP = make(map[string]float64, len(router.Classes))

@@ -21,6 +21,8 @@ func (e *explanation) text() string {
 	if len(e.Problems) > 0 {
 		p := e.Problems[0]
 		fmt.Fprintf(&b, "%d %s: %s\n", p.Status, p.Code, p.Message)
+	} else if d.Rule == "" {
+		b.WriteString("the path belongs to a provider (passthrough)\n")
 	} else {
 		fmt.Fprintf(&b, "tier %s by rule %q\n", cmp.Or(d.Tier, "(none)"), d.Rule)
 	}
@@ -41,6 +43,9 @@ func (e *explanation) text() string {
 
 func (r *requestFacts) text() string {
 	s := fmt.Sprintf("model %q -> route %s, %s, %s of prompt, %s", r.Model, r.Route, r.Op, count(r.Tokens, "token"), count(r.Turns, "user turn"))
+	if r.Model == "" {
+		s = fmt.Sprintf("path %s -> %s, %s", r.Path, r.Route, r.Op)
+	}
 	for _, c := range []struct {
 		n    int
 		what string
@@ -135,6 +140,10 @@ func (e *explanation) plan(b *strings.Builder) {
 		width = [3]int{max(width[0], len(p.Model)), max(width[1], len(p.Provider)), max(width[2], len(p.Tier))}
 	}
 	for i, p := range e.Plan {
+		if p.Model == "" {
+			fmt.Fprintf(b, "  %d. at %s\n", i+1, p.Provider)
+			continue
+		}
 		times := ""
 		if p.Attempts > 1 {
 			times = fmt.Sprintf(", up to %d times", p.Attempts)

@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
 	"github.com/sluice-gateway/sluice/providers/openai"
+	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/router"
 )
 
@@ -98,7 +99,14 @@ type question struct {
 // ask scans the request and decides. Without a decision the error says why the request never came to one; beside a decision it is the
 // refusal that was decided.
 func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, *policies.Route, error) {
-	env, err := openai.Codec{}.Scan(operation(q.path), q.body)
+	if q.now.IsZero() {
+		q.now = time.Now()
+	}
+	op := operation(q.path)
+	if pass := p.PassthroughFor(q.path); pass != nil && op == llm.OpOpaque {
+		return q.askPass(p, r, pass)
+	}
+	env, err := openai.Codec{}.Scan(op, q.body)
 	if le, ok := errors.AsType[*llm.Error](err); ok {
 		return nil, nil, fmt.Errorf("%d %s: %s", le.Status, le.Code, le.Message)
 	}
@@ -107,18 +115,38 @@ func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, 
 	}
 	route, ok := p.Route(env.Model, q.key)
 	if !ok {
+		if le := proxy.UnknownModel(p, env.Model); p.Models[env.Model] != nil {
+			return nil, nil, fmt.Errorf("%d %s: %s", le.Status, le.Code, le.Message)
+		}
 		return nil, nil, fmt.Errorf("404 model_not_found: no route answers to %q%s", env.Model, q.scope())
 	}
-	if q.now.IsZero() {
-		q.now = time.Now()
-	}
-	in := router.Input{Envelope: env, Path: q.path, Method: "POST", Header: q.headerOf, Key: q.key, Route: route, Now: q.now, Explain: q.trace}
-	q.given.fill(&in)
-	d, refusal := r.Decide(p, &in)
+	in := q.input(env)
+	in.Route = route
+	d, refusal := r.Decide(p, in)
 	if refusal != nil {
 		return d, route, refusal
 	}
 	return d, route, nil
+}
+
+// askPass decides what becomes of a path that names no model: its body is never read.
+func (q *question) askPass(p *policies.Policy, r *router.Router, pass *policies.Provider) (*router.Decision, *policies.Route, error) {
+	if le := proxy.MayPass(q.key); le != nil {
+		return nil, nil, fmt.Errorf("%d %s: %s", le.Status, le.Code, le.Message)
+	}
+	in := q.input(&llm.Envelope{Op: llm.OpOpaque, N: 1})
+	in.Unread = len(q.body) > 0
+	d, route, refusal := proxy.DecidePassthrough(r, p, pass, in, nil)
+	if refusal != nil {
+		return d, route, refusal
+	}
+	return d, route, nil
+}
+
+func (q *question) input(env *llm.Envelope) *router.Input {
+	in := &router.Input{Envelope: env, Path: q.path, Method: "POST", Header: q.headerOf, Key: q.key, Now: q.now, Explain: q.trace}
+	q.given.fill(in)
+	return in
 }
 
 func (q *question) headerOf(lower string) string { return q.header[lower] }

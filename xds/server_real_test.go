@@ -206,15 +206,11 @@ func (b *bench) ask() (string, error) {
 }
 
 func (b *bench) admin(path string) string {
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", b.process.Admin)
-	}}}
-	defer client.CloseIdleConnections()
 	method := http.MethodGet
 	if path == "quitquitquit" {
 		method = http.MethodPost
 	}
-	text, err := admin(b.t.Context(), client, method, path)
+	text, err := b.process.Ask(b.t.Context(), method, path)
 	if err != nil {
 		b.t.Errorf("admin %s: %v", path, err)
 	}
@@ -225,6 +221,21 @@ func (b *bench) expect(word string) {
 	b.t.Helper()
 	if got, err := b.ask(); err != nil || got != word {
 		b.t.Errorf("answered by %q (%v), want %q", got, err, word)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("never: %s", what)
+		}
 	}
 }
 

@@ -105,12 +105,16 @@ func TestFullLanguage(t *testing.T) {
 
 func TestNotices(t *testing.T) {
 	p := mustLoad(t, `version: 1
-providers: {pool: {engine: llamacpp, endpoints: [http://127.0.0.1:8000], concurrent: 2, queue: {max: 1, wait: 1s}}}
+providers:
+  pool: {engine: llamacpp, endpoints: [http://127.0.0.1:8000], concurrent: 2, queue: {max: 1, wait: 1s}, gpu: {usd_per_hour: 2, count: 2}, on_cancel: cancel}
+  out: {dialect: openai, base_url: http://127.0.0.1:9, concurrent: 2, on_cancel: drain}
+  far: {dialect: openai, base_url: http://127.0.0.1:9, on_cancel: {drain: 2k}}
 models: {small: {provider: pool, name: small-1b}}
 tiers: [{name: cheap, models: [small]}]
 routes:
   auto:
     match: ["a*"]
+    lossy: reject
     rules: [{use: cheap}, {name: late, use: cheap}]
     rescue: verified
     escalate: {on: [empty]}
@@ -129,12 +133,15 @@ server: {concurrent: 5, memory: 1G, criticality: {header: x-priority}}
 feedback: on
 telemetry: {content: full, otlp: {endpoint: {env: NOT_SET}}}
 `)
+	if cost := p.Providers["pool"].GPUPerHour; cost != 4 {
+		t.Errorf("pool costs %v an hour", cost)
+	}
 	var got []string
 	for _, n := range p.Notices {
 		got = append(got, n.Path)
 	}
 	want := []string{
-		"providers.pool.queue", "routes.auto.rules[1]", "routes.auto.rescue", "routes.auto.escalate", "routes.auto.cache", "routes.auto.keepalive",
+		"providers.pool.queue", "providers.pool.gpu", "providers.out.concurrent", "providers.out.on_cancel", "providers.far.on_cancel", "routes.auto.lossy", "routes.auto.rules[1]", "routes.auto.rescue", "routes.auto.escalate", "routes.auto.cache", "routes.auto.keepalive",
 		"routes.auto.by_gain.quality_value", "routes.auto.content", "routes.auto.timeouts.idle", "routes.second.match[0]",
 		"state.path", "server.concurrent", "server.memory", "server.criticality", "feedback", "telemetry.content", "telemetry.otlp.endpoint",
 	}

@@ -18,7 +18,7 @@ func (c *compiler) later(root *node) {
 		refuse(n, "budget", "nothing would be counted")
 	}
 	for _, e := range root.at("providers").each() {
-		inert(e.value, "queue", "a request beyond concurrent does not wait")
+		c.laterProvider(e.value, inert)
 	}
 	for _, e := range root.at("routes").each() {
 		money(e.value)
@@ -47,6 +47,17 @@ func (c *compiler) later(root *node) {
 	}
 }
 
+func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) {
+	inert(n, "queue", "a request beyond concurrent does not wait")
+	inert(n, "gpu", "the hours of a pool are not counted")
+	if !n.has("engine") {
+		inert(n, "concurrent", "only an own pool has a limit")
+	}
+	if on := n.at("on_cancel"); on != nil && on.text != "cancel" {
+		inert(n, "on_cancel", "the upstream is cancelled when a client leaves")
+	}
+}
+
 func (c *compiler) laterRoute(n *node, refuse, inert func(n *node, key, why string)) {
 	refuse(n.at("by_gain"), "max_regret", "the loss of quality would not be bounded")
 	refuse(n.at("by_gain"), "calibration", "the gains would not be the measured ones")
@@ -56,9 +67,10 @@ func (c *compiler) laterRoute(n *node, refuse, inert func(n *node, key, why stri
 	}
 	inert(n, "escalate", "the first answer is the answer")
 	inert(n, "cache", "nothing is recorded")
-	if n.at("keepalive").str("") == "early" {
-		inert(n, "keepalive", "comments begin once a stream is committed")
+	if n.at("keepalive").str("off") != "off" {
+		inert(n, "keepalive", "no comments of its own are sent")
 	}
+	inert(n, "lossy", "there is one dialect, and it carries every field")
 	if n.at("content").str("off") != "off" {
 		inert(n, "content", "no content is recorded")
 	}

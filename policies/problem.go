@@ -103,6 +103,14 @@ func (ps Problems) sorted() Problems {
 
 // meant returns ` (did you mean "x"?)` for the known name nearest to what was written, or "".
 func meant(written string, known []string) string {
+	if best := nearest(written, known); best != "" {
+		return fmt.Sprintf(" (did you mean %q?)", best)
+	}
+	return ""
+}
+
+// nearest returns the known name that what was written may be a misspelling of, or "".
+func nearest(written string, known []string) string {
 	if utf8.RuneCountInString(written) < 2 {
 		return ""
 	}
@@ -114,10 +122,7 @@ func meant(written string, known []string) string {
 			best, at = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
+	return best
 }
 
 // distance is the number of insertions, deletions, replacements and swaps of neighbours between a and b.

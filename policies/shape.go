@@ -200,6 +200,7 @@ func (c *checker) secret(n *node) {
 }
 
 func (c *checker) object(s *shape, n *node) {
+	misspelled := map[string]bool{} // fields that are there by a wrong name: one problem, not two
 	for _, e := range n.entries {
 		i := slices.IndexFunc(s.fields, func(f field) bool { return f.name == e.name })
 		if i < 0 {
@@ -207,13 +208,14 @@ func (c *checker) object(s *shape, n *node) {
 			for _, f := range s.fields {
 				known = append(known, f.name)
 			}
+			misspelled[nearest(e.name, known)] = true
 			c.problem(e.value, e.value.key, "unknown key%s", meant(e.name, known))
 			continue
 		}
 		c.check(s.fields[i].shape, e.value)
 	}
 	for _, f := range s.fields {
-		if f.required && !n.has(f.name) {
+		if f.required && !n.has(f.name) && !misspelled[f.name] {
 			at := n.key
 			if at == (Position{}) {
 				at = n.pos

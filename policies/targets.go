@@ -367,6 +367,8 @@ func (c *compiler) passthrough(n *node) {
 			c.problemKey(e.value, "must be a path such as /v1/files")
 		case slices.Contains([]string{"/v1", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models"}, path):
 			c.problemKey(e.value, "%s is Sluice's own", path)
+		case !strings.HasPrefix(path, "/v1/"):
+			c.problemKey(e.value, "must lie under /v1/: no other path is served")
 		}
 		if p, ok := reference(c, e.value, "provider", c.p.Providers); ok {
 			c.p.Passthrough = append(c.p.Passthrough, Passthrough{Path: path, Provider: p})

@@ -2,6 +2,7 @@ package router
 
 import (
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,8 @@ const (
 )
 
 const (
-	tableSize = 8192 // slots; a power of two, at least twice the lexicon
+	tableBits = 12 // slots, as a power of two: more than the lexicon has entries
+	seedBits  = 10
 	noGroup   = 0xFF
 )
 
@@ -28,7 +30,8 @@ type slot struct {
 // Heuristic classifies by words, phrases and the look of the text. It needs no data and no training; it is what is left when a learned
 // classifier is off its ground. It does not allocate and is safe for concurrent use.
 type Heuristic struct {
-	table [tableSize]slot
+	seeds [1 << seedBits]uint16 // chosen so that no two entries share a slot: a look-up is one look
+	table [1 << tableBits]slot
 	none  slot   // stands for all that the table does not hold
 	tasks uint64 // the groups that name a task, as bits
 }
@@ -36,44 +39,38 @@ type Heuristic struct {
 // NewHeuristic builds the heuristic's word table.
 func NewHeuristic() *Heuristic {
 	h := &Heuristic{none: slot{groups: [2]uint8{noGroup, noGroup}}}
+	b := builder{}
 	for g := range lexicon {
 		if lexicon[g].task {
 			h.tasks |= 1 << g
 		}
 		for phrase := range strings.SplitSeq(lexicon[g].words, ",") {
-			h.add(phrase, uint8(g))
+			b.add(phrase, uint8(g))
 		}
 	}
-	for i := range h.table {
-		h.table[i].close()
-	}
+	h.place(b)
 	return h
 }
 
+// builder collects the lexicon's entries by their hashes.
+type builder map[uint64]*slot
+
 // add books a phrase for a group, and its beginnings so that a scan knows when to read on.
-func (h *Heuristic) add(phrase string, g uint8) {
+func (b builder) add(phrase string, g uint8) {
 	k, _, i := nextToken(phrase, 0)
 	for k != 0 {
 		t, _, end := nextToken(phrase, i)
-		s := h.slot(k)
+		s := b[k]
+		if s == nil {
+			s = &slot{hash: k, groups: [2]uint8{noGroup, noGroup}}
+			b[k] = s
+		}
 		if t == 0 {
 			s.join(g)
 			return
 		}
 		s.begins = true
 		k, i = join(k, t), end
-	}
-}
-
-func (h *Heuristic) slot(k uint64) *slot {
-	for i := k % tableSize; ; i = (i + 1) % tableSize {
-		s := &h.table[i]
-		if s.hash == 0 {
-			*s = slot{hash: k, groups: [2]uint8{noGroup, noGroup}}
-		}
-		if s.hash == k {
-			return s
-		}
 	}
 }
 
@@ -87,25 +84,57 @@ func (s *slot) join(g uint8) {
 	}
 }
 
-// close ends the building of the slot.
-func (s *slot) close() {
-	s.known = s.hash != 0 && s.groups[0] != noGroup
-	if s.groups[0] == gCommon {
-		s.groups[0], s.groups[1] = s.groups[1], noGroup
+// place puts the entries into the table, those that share a seed together and the largest such lots first.
+func (h *Heuristic) place(b builder) {
+	var lots [1 << seedBits][]*slot
+	for k, s := range b {
+		if s.known = s.groups[0] != noGroup; s.groups[0] == gCommon {
+			s.groups[0], s.groups[1] = s.groups[1], noGroup
+		}
+		lots[k>>(64-seedBits)] = append(lots[k>>(64-seedBits)], s)
 	}
+	slices.SortFunc(lots[:], func(x, y []*slot) int { return len(y) - len(x) })
+	for _, lot := range lots {
+		if len(lot) > 0 {
+			h.seed(lot)
+		}
+	}
+}
+
+// seed finds the seed that gives every entry of a lot a slot of its own, and puts them there.
+func (h *Heuristic) seed(lot []*slot) {
+	seed := &h.seeds[lot[0].hash>>(64-seedBits)]
+	for *seed = 0; ; *seed++ {
+		placed := 0
+		for _, s := range lot {
+			at := h.at(s.hash)
+			if at.hash != 0 {
+				break
+			}
+			*at = *s
+			placed++
+		}
+		if placed == len(lot) {
+			return
+		}
+		for _, s := range lot[:placed] {
+			*h.at(s.hash) = slot{}
+		}
+	}
+}
+
+// at returns the only slot that may hold a hash.
+func (h *Heuristic) at(k uint64) *slot {
+	return &h.table[(k^uint64(h.seeds[k>>(64-seedBits)]))*glue>>(64-tableBits)]
 }
 
 // find returns what the lexicon says of a token or phrase, never nil.
 func (h *Heuristic) find(k uint64) *slot {
-	for i := k % tableSize; ; i++ {
-		s := &h.table[i%tableSize]
-		if s.hash == k {
-			return s
-		}
-		if s.hash == 0 {
-			return &h.none
-		}
+	e := &h.none
+	if s := h.at(k); s.hash == k {
+		e = s
 	}
+	return e
 }
 
 // Classify implements Classifier.

@@ -104,3 +104,10 @@ routes:
   auto: {carrier: $CARRIER, rules: [{use: [m]}]}
 `, addr) + server
 }
+
+// rest reads what is left of an answer.
+func rest(resp *http.Response) *answer {
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return &answer{resp.StatusCode, resp.Header, b, err}
+}

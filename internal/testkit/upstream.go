@@ -36,6 +36,8 @@ type Upstreams struct {
 	faults  []string
 	// Health, when set, is a path that is answered with 200 and leaves no trace.
 	Health string
+	// Linger passes before an answer that has begun breaks off, so that a proxy has passed on what came before.
+	Linger time.Duration
 	// Turned, when set, is told after a host's next script became another one, before that one can be asked for.
 	Turned func(host string)
 	// answer, when set, gives the script of an answer in place of the prepared ones.
@@ -233,8 +235,10 @@ func (u *Upstreams) play(c Wire, br *bufio.Reader, s *script) bool {
 			_, _ = br.Peek(1) // until the other side goes
 			return false
 		case "cut":
+			u.linger(length)
 			return false
 		case "reset":
+			u.linger(length)
 			c.Reset()
 			return false
 		case "head":
@@ -254,6 +258,12 @@ func (u *Upstreams) play(c Wire, br *bufio.Reader, s *script) bool {
 		return err == nil
 	}
 	return length >= 0
+}
+
+func (u *Upstreams) linger(length int) {
+	if u.Linger > 0 && length >= 0 {
+		time.Sleep(u.Linger)
+	}
 }
 
 // pause waits as long as the other side stays.

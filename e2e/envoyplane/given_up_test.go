@@ -1,0 +1,135 @@
+//go:build real
+
+package envoyplane
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/sluice-gateway/sluice/internal/testkit"
+)
+
+// This file is the one place that says in what Envoy differs from the embedded plane; docs/envoy.md says the same in words.
+
+var update = flag.Bool("update", false, "write what Envoy shows of the transcripts of gaveUp")
+
+// rules are differences that any exchange with `carrier: envoy` may show. Each names what it takes from what was seen, or from what is wanted.
+var rules = []struct {
+	name    string
+	section string // prefix
+	direct  bool   // only of exchanges that Envoy carried
+	got     *regexp.Regexp
+	want    *regexp.Regexp
+	with    string
+}{
+	// Envoy's retry keeps the headers of the first attempt, so what must reach the executor reaches the target as well.
+	{name: "id header at the target", section: "want-upstream", got: regexp.MustCompile(`(?m)^X-Sluice-(Id: [0-9a-f]{32}|Prepared: 1)\n`)},
+	// Nobody reads the answer; its usage comes from Envoy's filters.
+	{name: "no model and no finish reason in the record", section: "want-record", direct: true,
+		want: regexp.MustCompile(`response=\S+ finish=\[[^\]]*\]`), with: `response=- finish=[]`},
+	// A stream's usage is always asked for, and its chunk passes although the client did not ask for it.
+	{name: "unasked usage chunk", section: "want-response", direct: true,
+		got: regexp.MustCompile(`(?m)^data: \{[^\n]*"choices":\[\],"usage":\{[^\n]*\}\n\n`), want: regexp.MustCompile(`(?m)^data: \{[^\n]*"choices":\[\],"usage":\{[^\n]*\}\n\n`)},
+}
+
+// ruled takes the rules' differences out of what was wanted and what was seen.
+func (r *run) ruled(want, got testkit.Sections, used func(rule string)) (w, g testkit.Sections) {
+	for _, rule := range rules {
+		of := func(name string) bool {
+			if !strings.HasPrefix(name, rule.section) {
+				return false
+			}
+			return !rule.direct || r.direct(strings.TrimPrefix(strings.TrimPrefix(name, rule.section), "-"))
+		}
+		w := want.Map(func(name, text string) string {
+			if of(name) && rule.want != nil {
+				return rule.want.ReplaceAllString(text, rule.with)
+			}
+			return text
+		})
+		g := got.Map(func(name, text string) string {
+			if of(name) && rule.got != nil {
+				return rule.got.ReplaceAllString(text, rule.with)
+			}
+			return text
+		})
+		if w.Diff(want) != "" || g.Diff(got) != "" {
+			used(rule.name)
+		}
+		want, got = w, g
+	}
+	return want, got
+}
+
+// direct reports whether Envoy carried the request of a number; "" is the first.
+func (r *run) direct(number string) bool {
+	n := 1
+	for _, c := range number {
+		n = int(c - '0')
+	}
+	return n <= len(r.carried) && r.carried[n-1] == "envoy"
+}
+
+// gaveUp are the transcripts that end otherwise with `carrier: envoy`, and why; testdata holds what is seen instead.
+var gaveUp = map[string]string{}
+
+const recordedIn = "testdata/carrier-envoy"
+
+// recorded compares what differs with what was recorded.
+func (r *run) recorded(t *testing.T, name, why string, want, got testkit.Sections) {
+	t.Helper()
+	seen := &txtar.Archive{Comment: []byte("Instead of what proxy/testdata/" + name + ".txtar wants: " + why + ".\n\n")}
+	for _, f := range got {
+		if want.Text(f.Name) != string(f.Data) {
+			seen.Files = append(seen.Files, f)
+		}
+	}
+	for _, f := range want {
+		if got.Text(f.Name) == "" && len(f.Data) > 0 {
+			seen.Files = append(seen.Files, txtar.File{Name: "missing-" + strings.TrimPrefix(f.Name, "want-")})
+		}
+	}
+	if len(r.faults) > 0 {
+		seen.Files = append(seen.Files, txtar.File{Name: "faults", Data: []byte(strings.Join(r.faults, "\n") + "\n")})
+	}
+	if len(seen.Files) == 0 {
+		t.Errorf("%s no longer differs: take it out of gaveUp", name)
+	}
+	path := filepath.Join(recordedIn, name+".txtar")
+	if *update {
+		if err := os.WriteFile(path, txtar.Format(seen), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := testkit.Sections(txtar.Parse(src).Files).Diff(seen.Files); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// stale finds recordings that no row stands for.
+func stale(t *testing.T) {
+	t.Helper()
+	paths, err := filepath.Glob(recordedIn + "/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if gaveUp[strings.TrimSuffix(filepath.Base(path), ".txtar")] == "" {
+			t.Errorf("%s: no row of gaveUp stands for it", path)
+		}
+	}
+}
+
+// forgotten is what is left of a request whose client stops in the middle of its body: Envoy does not forward a half-closed request, so nobody hears of it.
+func forgotten(want testkit.Sections) testkit.Sections { return want.Of("want-response") }

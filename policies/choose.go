@@ -25,14 +25,18 @@ type Decided struct {
 // Usable says whether a model can be asked now, and if not why and when it may be.
 type Usable func(*Model) (ok bool, why string, after time.Duration)
 
+// maxExpected bounds the room that is made for a plan before it is known how many models it will hold.
+const maxExpected = 8
+
 // planner is one call of Plan.
 type planner struct {
 	p      *Policy
 	r      *Route
-	b      *Bounds
-	needs  *Needs
+	b      Bounds // b and needs are values: what is pointed to would escape with the plan
+	needs  Needs
 	tokens int
 	usable Usable
+	expect int // candidates that add may be called with
 
 	plan     Plan
 	decided  Decided
@@ -43,10 +47,14 @@ type planner struct {
 // its tokens (0 = unknown) are candidates: the session's model first (nil = none), then those of the tier that the rule or the gain chooses,
 // then the route's fallback. A rule with a list of models has exactly those. usable may be nil: everything is.
 func (p *Policy) Plan(r *Route, rule *Rule, gain float64, b Bounds, needs Needs, tokens int, session *Model, usable Usable) (Plan, Decided, []Rejected) {
-	pl := &planner{p: p, r: r, b: &b, needs: &needs, tokens: tokens, usable: usable}
+	pl := &planner{p: p, r: r, b: b, needs: needs, tokens: tokens, usable: usable}
 	pl.plan = Plan{Route: r, Total: r.Attempts.Total, Carrier: r.Carrier, Why: r.carrierWhy()}
 	if rule == nil {
 		return pl.plan, pl.decided, nil
+	}
+	pl.expect = r.candidates(rule, p.Tiers)
+	if session != nil {
+		pl.expect++
 	}
 	if rule.Models != nil {
 		pl.list(rule.Models, session)
@@ -73,6 +81,20 @@ func (p *Policy) Plan(r *Route, rule *Rule, gain float64, b Bounds, needs Needs,
 		pl.fallback(tier.Rank, f)
 	}
 	return pl.plan, pl.decided, pl.rejected
+}
+
+// candidates returns how many models a plan of the rule may hold, the session's apart.
+func (r *Route) candidates(rule *Rule, tiers []*Tier) (n int) {
+	switch {
+	case rule.Models != nil:
+		return len(rule.Models)
+	case len(r.Fallback) == 0:
+		return 1
+	}
+	for _, t := range tiers {
+		n += len(t.Models)
+	}
+	return n
 }
 
 // list plans exactly the models of a rule; the session's model moves to the front if it is one of them.
@@ -171,7 +193,8 @@ func (pl *planner) add(m *Model, tier, by string) bool {
 		}
 	}
 	if pl.plan.Attempts == nil {
-		pl.plan.Attempts = make([]Attempt, 0, 2*pl.r.Attempts.PerModel)
+		n := min(pl.expect, maxExpected)
+		pl.plan.Attempts, pl.decided.Models = make([]Attempt, 0, n*pl.r.Attempts.PerModel), make([]*Model, 0, n)
 	}
 	pl.decided.Models = append(pl.decided.Models, m)
 	for range pl.r.Attempts.PerModel {
@@ -185,7 +208,7 @@ func (pl *planner) unfit(m *Model) (kind, why string) {
 	if !pl.b.Allows(m.Provider) {
 		return RejectedByBoundary, "provider " + m.Provider.Name + " is outside " + strings.Join(pl.b.Names, ", ")
 	}
-	if lack := m.Lacks(pl.needs); lack != "" {
+	if lack := m.Lacks(&pl.needs); lack != "" {
 		return RejectedByCapability, "cannot do " + lack
 	}
 	if pl.tokens > 0 && m.Context > 0 && pl.tokens > m.Context {

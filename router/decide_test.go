@@ -288,8 +288,8 @@ func TestDecideAllocations(t *testing.T) {
 		if _, err := r.Decide(p, &in); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 17 {
-		t.Errorf("%v allocations, want at most 17: 15, and two of the race detector", n)
+	}); n > 12 {
+		t.Errorf("%v allocations, want at most 12: 10, and two of the race detector", n)
 	}
 }
 

@@ -206,7 +206,7 @@ func (pl *planner) add(m *Model, tier, by string) bool {
 // unfit says why a model may not carry the request: the kind, "" when it may, and the reason.
 func (pl *planner) unfit(m *Model) (kind, why string) {
 	if !pl.b.Allows(m.Provider) {
-		return RejectedByBoundary, "provider " + m.Provider.Name + " is outside " + strings.Join(pl.b.Names, ", ")
+		return RejectedByBoundary, "provider " + m.Provider.Name + " is outside \"" + strings.Join(pl.b.Names, `", "`) + `"`
 	}
 	if lack := m.Lacks(&pl.needs); lack != "" {
 		return RejectedByCapability, "cannot do " + lack

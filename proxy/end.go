@@ -85,13 +85,23 @@ func cost(p *policies.Price, u llm.Usage) int64 {
 // sum fills the record's totals from its attempts.
 func (x *Exchange) sum() {
 	r := &x.rec
+	used, priced := false, false
 	r.PriceKnown = true
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
 		r.MicroUSD += a.MicroUSD
-		if m := x.s.Policy.Models[a.Model]; a.UsageKind != llm.UsageNone && (m == nil || m.Price == nil && !a.Own) {
+		if a.UsageKind == llm.UsageNone {
+			continue
+		}
+		used = true
+		if m := x.s.Policy.Models[a.Model]; m != nil && m.Price != nil {
+			priced = true
+		} else if !a.Own {
 			r.PriceKnown = false
 		}
+	}
+	if used && !priced { // an own pool without a price is nobody's bill, but not free either
+		r.PriceKnown = false
 	}
 	n := len(r.Attempts)
 	if n == 0 {

@@ -239,6 +239,18 @@ def banner(ports, real, endpoints, external, file, envoy):
     say(f"One line a request follows{', with who carried it' if envoy else ''}; Ctrl-C stops everything.")
 
 
+def pass_on(lines):
+    """Shows what the gateway says, but for its line `ready`: the banner says that, and more."""
+    for line in lines:
+        if b" msg=ready " in line:
+            continue
+        try:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        except OSError:
+            pass  # nobody reads any more; the gateway must not wait for that
+
+
 def interrupted(signum, frame):
     raise KeyboardInterrupt
 
@@ -292,10 +304,14 @@ def serve(children, behind):
     argv = [SLUICE, "serve", "--config", file, "--log", "text"]
     if envoy:
         argv += ["--plane", "envoy"]
-    gateway = children.start("sluice", argv, env=dict(os.environ, ENVOY_PATH=envoy) if envoy else None)
+    gateway = children.start("sluice", argv, env=dict(os.environ, ENVOY_PATH=envoy) if envoy else None,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    relay = threading.Thread(target=pass_on, args=(gateway.stdout,))
+    relay.start()
     wait(f"http://127.0.0.1:{ports['admin']}/readyz", gateway, "sluice serve")
     banner(ports, real, endpoints, external, file, envoy)
     code = gateway.wait()
+    relay.join()
     print(f"make run: sluice serve ended with {code}", file=sys.stderr)
     return code or 1
 

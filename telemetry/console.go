@@ -43,13 +43,13 @@ func (e *entry) row() string {
 		cost = fmt.Sprintf("$%.6f", e.cost)
 	}
 	if e.firstToken > 0 {
-		first = short(e.firstToken)
+		first = Short(e.firstToken)
 	}
 	if e.status != 0 {
 		status = strconv.Itoa(e.status)
 	}
 	s := fmt.Sprintf(rowFormat, e.end.Format(time.TimeOnly), status, dash(e.class), gain, dash(e.tier), dash(e.model),
-		strconv.Itoa(e.attempts), first, short(e.duration), tokens, cost)
+		strconv.Itoa(e.attempts), first, Short(e.duration), tokens, cost)
 	switch {
 	case e.failure != "" && e.failure != e.outcome:
 		s += "  " + e.outcome + ": " + e.failure
@@ -76,8 +76,8 @@ func dash(s string) string {
 	return s
 }
 
-// short renders a duration for a column.
-func short(d time.Duration) string {
+// Short renders a duration for a column.
+func Short(d time.Duration) string {
 	switch ms := milliseconds(d); {
 	case ms < 10:
 		return fmt.Sprintf("%.1fms", ms)

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/telemetry"
 )
 
 // demoClient asks a gateway as any OpenAI client would, and reads what the x-sluice-* headers say.
@@ -60,11 +62,9 @@ func (d demoClient) send(ctx context.Context, p demoPrompt) (demoRow, error) {
 	row.reason, row.why = parseReason(resp.Header.Get("X-Sluice-Reason"))
 	err = row.read(resp, start)
 	if d.policy != nil {
-		if m := d.policy.Models[row.model]; m != nil && (m.Price != nil || m.Provider.Own) {
+		if m := d.policy.Models[row.model]; m != nil && m.Price != nil {
 			row.priced = true
-			if m.Price != nil {
-				row.cost = (float64(row.tokensIn)*m.Price.In + float64(row.tokensOut)*m.Price.Out) / 1e6
-			}
+			row.cost = (float64(row.tokensIn)*m.Price.In + float64(row.tokensOut)*m.Price.Out) / 1e6
 		}
 	}
 	return row, err
@@ -143,32 +143,62 @@ func parseReason(s string) (pairs map[string]string, why string) {
 	return pairs, why
 }
 
-// demoTable renders the rows.
+// promptWidth is how much of a prompt the table shows, in characters.
+const promptWidth = 36
+
+// demoTable renders the rows; numbers look as they do in the gateway's console.
 func demoTable(rows []demoRow) string {
-	var b strings.Builder
-	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "PROMPT\tCLASS\tGAIN\tTIER\tMODEL\tWHY\tFIRST\tTOKENS\tCOST")
+	table := [][]string{{"PROMPT", "CLASS", "GAIN", "TIER", "MODEL", "WHY", "FIRST", "TOKENS", "COST"}}
+	right := []bool{2: true, 6: true, 7: true, 8: true}
 	for _, r := range rows {
-		prompt := r.prompt.text
-		if runes := []rune(prompt); len(runes) > 36 {
-			prompt = string(runes[:35]) + "…"
+		gain := "-"
+		if g, err := strconv.ParseFloat(r.reason["gain"], 64); err == nil {
+			gain = fmt.Sprintf("%+.2f", g)
 		}
-		if r.prompt.private {
-			prompt = "(private) " + prompt
+		line := []string{r.prompt.short(), dash(r.reason["class"]), gain, "-", "-", r.problem, "-", "-", "-"}
+		if r.problem == "" {
+			line[3], line[4], line[5], line[6] = dash(r.tier), dash(r.model), dash(r.why), telemetry.Short(r.first)
+			line[7] = fmt.Sprintf("%d>%d", r.tokensIn, r.tokensOut)
+			if r.priced {
+				line[8] = fmt.Sprintf("$%.6f", r.cost)
+			}
 		}
-		if r.problem != "" {
-			fmt.Fprintf(t, "%s\t%s\t%s\t-\t-\t%s\t-\t-\t-\n", prompt, dash(r.reason["class"]), dash(r.reason["gain"]), r.problem)
-			continue
-		}
-		cost := "-"
-		if r.priced {
-			cost = fmt.Sprintf("$%.6f", r.cost)
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%.1fms\t%d>%d\t%s\n", prompt, dash(r.reason["class"]), dash(r.reason["gain"]), dash(r.tier), dash(r.model), dash(r.why),
-			float64(r.first.Microseconds())/1000, r.tokensIn, r.tokensOut, cost)
+		table = append(table, line)
 	}
-	_ = t.Flush() // into memory
+	widths := make([]int, len(right))
+	for _, line := range table {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, line := range table {
+		for i, cell := range line {
+			switch {
+			case right[i]:
+				fmt.Fprintf(&b, "%*s", widths[i], cell)
+			default:
+				fmt.Fprintf(&b, "%-*s", widths[i], cell)
+			}
+			if i < len(line)-1 {
+				b.WriteString("  ")
+			}
+		}
+		b.WriteByte('\n')
+	}
 	return b.String()
+}
+
+// short is the prompt as the table shows it.
+func (p demoPrompt) short() string {
+	text := p.text
+	if p.private {
+		text = "(private) " + text
+	}
+	if runes := []rune(text); len(runes) > promptWidth {
+		text = string(runes[:promptWidth-1]) + "…"
+	}
+	return text
 }
 
 func dash(s string) string {

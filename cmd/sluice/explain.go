@@ -19,7 +19,7 @@ import (
 type explainCmd struct {
 	Config string            `help:"Policy file." required:"" placeholder:"FILE"`
 	JSON   bool              `help:"Print JSON instead of text."`
-	Facts  string            `help:"JSON file of what the request itself cannot tell: {\"budget\", \"session\", \"pools\", \"down\", \"now\"}." placeholder:"FILE"`
+	Facts  string            `help:"JSON file of what the request itself cannot tell: the state of pools, sessions and budgets (see above)." placeholder:"FILE"`
 	Header map[string]string `help:"Request header; may be repeated." short:"H" placeholder:"NAME=VALUE" mapsep:"none"`
 	Key    string            `help:"Ask as this key of the policy." placeholder:"TENANT/ID"`
 	Path   string            `help:"Path of the request." default:"/v1/chat/completions"`
@@ -30,6 +30,9 @@ func (c *explainCmd) Help() string {
 	return `Reads a request body from standard input and prints its facts, every boundary and rule with the values it saw, the decision and the plan. Nobody is called: pools count as healthy, there is no session and no budget unless --facts says so.
 
   echo '{"model":"auto","messages":[{"role":"user","content":"hi"}]}' | sluice explain --config policy.yaml
+
+The file of --facts holds any of these, in one object: budget (used, exhausted), session (id, turns, model, tool_turn), pools by name (inflight, tokens, waiting, endpoints, healthy, saturated), down (models that cannot be asked) and now (RFC 3339):
+
   {"budget": {"used": 0.95}, "pools": {"pool": {"inflight": 60, "saturated": true}}, "session": {"model": "gpt", "tool_turn": true}, "down": ["gemma-small"]}`
 }
 

@@ -23,8 +23,8 @@ type keysCmd struct {
 
 // keysNewCmd is `sluice keys new`.
 type keysNewCmd struct {
-	Tenant string `help:"Tenant that the key belongs to." placeholder:"NAME" xor:"kind" required:""`
-	Admin  string `help:"Make a key of the admin listener instead, with this role: viewer, operator or admin." placeholder:"ROLE" xor:"kind" required:"" enum:"viewer,operator,admin,"`
+	Tenant string `help:"Make a key of this tenant's. Exactly one of --tenant and --admin is needed." placeholder:"NAME" xor:"kind" required:""`
+	Admin  string `help:"Make a key of the admin listener with this role: viewer, operator or admin." placeholder:"ROLE" xor:"kind" required:"" enum:"viewer,operator,admin,"`
 	ID     string `help:"Name of the key, unique in its tenant." required:"" placeholder:"ID"`
 	Config string `help:"Policy whose auth.pepper is used when SLUICE_PEPPER is not set." placeholder:"FILE"`
 	JSON   bool   `help:"Print {\"key\", \"hash\"}."`

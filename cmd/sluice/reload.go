@@ -226,6 +226,12 @@ func loadError(err error, path string) (le *admin.LoadError, source string) {
 		return le, ""
 	}
 	p := ps[0]
+	for _, other := range ps { // what is there and wrong says more than what is missing
+		if !strings.HasSuffix(other.Message, "is missing") {
+			p = other
+			break
+		}
+	}
 	le.File, le.Line, le.Column, le.Message = p.File, p.Line, p.Column, p.Message
 	if p.Path != "" {
 		le.Message = p.Path + ": " + p.Message

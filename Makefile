@@ -27,7 +27,7 @@ test:
 	real=$$(grep -rl --exclude-dir=.cache --include='*_test.go' '^//go:build real$$' . | xargs -r -n1 dirname | sort -u); \
 	code=0; \
 	scripts/gotest 'unit tests' $$race ./... || code=1; \
-	scripts/gotest 'real parts' -tags real -count=1 -timeout 20m $$real || code=1; \
+	scripts/gotest 'real parts' -tags real -count=1 -p 1 -timeout 20m $$real || code=1; \
 	exit $$code
 
 check:

@@ -116,7 +116,7 @@ func failure(e *logdata.HTTPAccessLogEntry) proxy.Failure {
 		return proxy.Failure{Status: int(code), Header: h}
 	}
 	switch f := c.GetResponseFlags(); {
-	case f.GetUpstreamConnectionFailure() && strings.Contains(c.GetUpstreamTransportFailureReason(), "timeout"):
+	case f.GetUpstreamConnectionFailure() && c.GetUpstreamTransportFailureReason() == "": // all but the time to connect come with a reason
 		return proxy.Failure{Cause: proxy.CauseConnect}
 	case f.GetUpstreamConnectionFailure(), f.GetNoHealthyUpstream(), f.GetNoClusterFound(), f.GetUpstreamOverflow(), f.GetDnsResolutionFailure():
 		return proxy.Failure{Cause: proxy.CauseRefused}

@@ -213,7 +213,7 @@ func TestFailover(t *testing.T) {
 		{"throttled", 429, nil, map[string]string{"retry-after": "7"}, "", llm.ClassThrottle, "status", 429},
 		{"broken", 500, nil, nil, "", llm.ClassTransient, "status", 500},
 		{"refused", 0, &logdata.ResponseFlags{UpstreamConnectionFailure: true}, nil, "delayed connect error: 111", llm.ClassTransient, "refused", 0},
-		{"no connection in time", 0, &logdata.ResponseFlags{UpstreamConnectionFailure: true}, nil, "connection timeout", llm.ClassTimeout, "connect_timeout", 0},
+		{"no connection in time", 0, &logdata.ResponseFlags{UpstreamConnectionFailure: true}, nil, "", llm.ClassTimeout, "connect_timeout", 0},
 		{"no host", 0, &logdata.ResponseFlags{NoHealthyUpstream: true}, nil, "", llm.ClassTransient, "refused", 0},
 		{"reset", 0, &logdata.ResponseFlags{UpstreamConnectionTermination: true}, nil, "", llm.ClassTransient, "reset", 0},
 		{"silent", 0, nil, nil, "", llm.ClassTimeout, "headers", 0},

@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"encoding/hex"
+	"io"
 	"net/http"
 	"time"
 
@@ -43,6 +44,7 @@ func (h *Handler) Edge() http.Handler {
 // resume carries a claimed exchange on.
 func (h *Handler) resume(w http.ResponseWriter, r *http.Request, table *proxy.Table, x *proxy.Exchange) {
 	c := &call{h: h, x: x, w: w, r: r, body: x.Body()}
+	_, _ = io.Copy(io.Discard, r.Body) // an attempt's, or the client's once more; until it is read, nothing tells that the client left
 	defer table.End(x, proxy.OwnerClaimed, nil)
 	defer c.recover()
 	var why *proxy.Failure

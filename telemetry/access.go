@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -140,7 +141,8 @@ const linePause = 20 * time.Millisecond
 
 // lines is the queue between exchanges and the log's sink.
 type lines struct {
-	handler slog.Handler
+	handler slog.Handler // takes the lines as records, where out is nil
+	out     io.Writer    // takes them as JSON
 	dropped func()
 	timer   *time.Timer // fires linePause after the first line that waits
 	stop    chan struct{}
@@ -148,12 +150,20 @@ type lines struct {
 	once    sync.Once
 
 	mu      sync.Mutex
-	waiting []entry
-	spare   []entry
+	n       int // lines that wait, in one of the two
+	waiting batch
+	spare   batch
 }
 
-func newLines(h slog.Handler, dropped func()) *lines {
-	l := &lines{handler: h, dropped: dropped, timer: time.NewTimer(time.Hour), stop: make(chan struct{}), done: make(chan struct{})}
+// batch holds lines that are written together: as entries, or as JSON.
+type batch struct {
+	entries []entry
+	text    []byte
+}
+
+// newLines starts the queue. Lines go to out as JSON, to the handler where out is nil.
+func newLines(h slog.Handler, out io.Writer, dropped func()) *lines {
+	l := &lines{handler: h, out: out, dropped: dropped, timer: time.NewTimer(time.Hour), stop: make(chan struct{}), done: make(chan struct{})}
 	l.timer.Stop()
 	go l.run()
 	return l
@@ -161,10 +171,22 @@ func newLines(h slog.Handler, dropped func()) *lines {
 
 // put queues the line of a record, or drops it when the sink is behind.
 func (l *lines) put(r *Record) {
+	e := newEntry(r)
+	var room [lineRoom]byte
+	text := room[:0]
+	if l.out != nil {
+		text = e.appendJSON(text)
+	}
 	l.mu.Lock()
-	n := len(l.waiting)
-	if n < lineQueue {
-		l.waiting = append(l.waiting, newEntry(r))
+	n := l.n
+	switch {
+	case n >= lineQueue:
+	case l.out != nil:
+		l.n++
+		l.waiting.text = append(l.waiting.text, text...)
+	default:
+		l.n++
+		l.waiting.entries = append(l.waiting.entries, e)
 	}
 	l.mu.Unlock()
 	switch n {
@@ -191,15 +213,22 @@ func (l *lines) run() {
 // flush writes the lines that wait.
 func (l *lines) flush() {
 	l.mu.Lock()
-	batch := l.waiting
-	l.waiting, l.spare = l.spare[:0], nil
+	b, n := l.waiting, l.n
+	l.waiting, l.spare, l.n = l.spare, batch{}, 0
 	l.mu.Unlock()
-	for i := range batch {
-		l.write(&batch[i])
+	if len(b.text) > 0 {
+		if _, err := l.out.Write(b.text); err != nil {
+			for range n {
+				l.dropped()
+			}
+		}
 	}
-	clear(batch)
+	for i := range b.entries {
+		l.write(&b.entries[i])
+	}
+	clear(b.entries)
 	l.mu.Lock()
-	l.spare = batch[:0]
+	l.spare = batch{b.entries[:0], b.text[:0]}
 	l.mu.Unlock()
 }
 

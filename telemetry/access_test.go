@@ -98,7 +98,7 @@ func TestDeadLogNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := stuck{make(chan struct{})}
 		dropped := 0
-		l := newLines(h, func() { dropped++ })
+		l := newLines(h, nil, func() { dropped++ })
 		r := refused()
 		l.put(r)
 		<-time.After(2 * linePause) // virtual

@@ -176,6 +176,7 @@ func BenchmarkEmit(b *testing.B) {
 	}{
 		{"metrics", Options{}},
 		{"metrics+line", Options{AccessLog: true, Logger: discardLogger()}},
+		{"metrics+json", Options{AccessLog: true, Lines: io.Discard}},
 		{"metrics+line+spans", Options{AccessLog: true, Logger: discardLogger(), SpanProcessor: sdktrace.NewBatchSpanProcessor(tracetest.NewNoopExporter())}},
 	} {
 		b.Run(tc.name, func(b *testing.B) {

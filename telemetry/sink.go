@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -36,6 +37,7 @@ type Options struct {
 	OTLPEndpoint   string       // host:port, http://, https://, grpc:// or grpcs://; "" = no OTLP
 	AccessLog      bool         // one line an exchange
 	Logger         *slog.Logger // of access lines and failing exports; nil = slog.Default()
+	Lines          io.Writer    // takes the access lines instead of Logger, as Logger's JSON handler would write them, many at a time
 
 	SpanProcessor sdktrace.SpanProcessor // replaces the OTLP one; for tests
 	Reader        sdkmetric.Reader       // beside Prometheus; replaces the OTLP one; for tests
@@ -78,7 +80,7 @@ func New(ctx context.Context, o Options) (*Sink, error) {
 		s.tracer = s.spans.Tracer(scope, trace.WithInstrumentationVersion(o.ServiceVersion))
 	}
 	if o.AccessLog {
-		s.lines = newLines(o.Logger.Handler(), s.lineDropped)
+		s.lines = newLines(o.Logger.Handler(), o.Lines, s.lineDropped)
 	}
 	return s, nil
 }

@@ -68,14 +68,6 @@ func (b *Bounds) narrow(by *bound) {
 	b.allowed = both
 }
 
-// Allowed returns the providers that may see the request, sorted; nil when no boundary holds.
-func (b *Bounds) Allowed() []string {
-	if b.Free {
-		return nil
-	}
-	return sortedKeys(b.allowed)
-}
-
 func (bd *Boundary) trace(f *Facts, holds bool, err error, allowed map[string]bool) Trace {
 	t := Trace{Name: bd.Name, Holds: holds, Only: sortedKeys(allowed)}
 	if bd.When != nil {

@@ -10,14 +10,6 @@ import (
 	"time"
 )
 
-// Limit is one rate limit as a provider states it in an answer's headers.
-type Limit struct {
-	Dimension string    // requests, tokens, input-tokens, output-tokens, requests-day, …
-	Limit     int64     // -1 = not said
-	Remaining int64     // -1 = not said
-	Reset     time.Time // when it is whole again; zero = not said
-}
-
 // limitRow names the headers of one dimension, in canonical form.
 type limitRow struct{ dimension, limit, remaining, reset string }
 
@@ -69,26 +61,6 @@ func LimitHeaders() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(found))
-}
-
-// ParseLimits reads the rate limits that an answer's headers state, in a family's form. Values that make no sense count as not said.
-func ParseLimits(family string, h http.Header, now time.Time) []Limit {
-	var found []Limit
-	for _, row := range limitTable[family] {
-		l := Limit{Dimension: row.dimension, Limit: amount(h, row.limit), Remaining: amount(h, row.remaining)}
-		if family == "azure" && l.Limit <= 0 {
-			l.Limit, l.Remaining = -1, -1
-		}
-		if row.reset != "" {
-			if at, ok := parseReset(first(h, row.reset), now); ok {
-				l.Reset = at
-			}
-		}
-		if l.Limit >= 0 || l.Remaining >= 0 {
-			found = append(found, l)
-		}
-	}
-	return found
 }
 
 // exhausted returns when a limit that the headers say is used up is whole again. It allocates nothing when none is.

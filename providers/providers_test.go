@@ -107,35 +107,6 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestParseLimits(t *testing.T) {
-	head := func(pairs ...string) http.Header {
-		h := http.Header{}
-		for i := 0; i < len(pairs); i += 2 {
-			h.Set(pairs[i], pairs[i+1])
-		}
-		return h
-	}
-	for _, c := range []struct {
-		family string
-		h      http.Header
-		want   []Limit
-	}{
-		{"openai", head("x-ratelimit-limit-requests", "60", "x-ratelimit-remaining-requests", "59", "x-ratelimit-reset-requests", "1s", "x-ratelimit-limit-tokens", "150000", "x-ratelimit-remaining-tokens", "149984", "x-ratelimit-reset-tokens", "6m0s"),
-			[]Limit{{"requests", 60, 59, noon.Add(time.Second)}, {"tokens", 150000, 149984, noon.Add(6 * time.Minute)}}},
-		{"azure", head("x-ratelimit-limit-requests", "-1", "x-ratelimit-remaining-requests", "0"), nil},
-		{"anthropic", head("anthropic-ratelimit-requests-limit", "50", "anthropic-ratelimit-requests-remaining", "0", "anthropic-ratelimit-requests-reset", "2026-11-22T15:00:30Z"), []Limit{{"requests", 50, 0, noon.Add(30 * time.Second)}}},
-		{"mistral", head("x-ratelimit-remaining-req-minute", "3"), []Limit{{"requests", -1, 3, time.Time{}}}},
-		{"cerebras", head("x-ratelimit-limit-requests-day", "100", "x-ratelimit-reset-requests-day", "33011.38"), []Limit{{"requests-day", 100, -1, noon.Add(33011380 * time.Millisecond)}}},
-		{"together", head("x-ratelimit-limit", "10", "x-ratelimit-remaining", "9", "x-tokenlimit-limit", "x"), []Limit{{"requests", 10, 9, time.Time{}}}},
-		{"fireworks", head("x-ratelimit-limit-tokens-prompt", "7"), []Limit{{"input-tokens", 7, -1, time.Time{}}}},
-		{"", head("x-ratelimit-limit-requests", "60"), nil},
-	} {
-		if d := cmp.Diff(c.want, ParseLimits(c.family, c.h, noon)); d != "" {
-			t.Errorf("%s (-want +got):\n%s", c.family, d)
-		}
-	}
-}
-
 func TestEngines(t *testing.T) {
 	for _, c := range []struct {
 		engine string
@@ -207,7 +178,7 @@ func TestPresets(t *testing.T) {
 		if err != nil || u.Scheme != "https" || u.Host == "" || strings.HasSuffix(p.BaseURL, "/") {
 			t.Errorf("%s: base URL %q", name, p.BaseURL)
 		}
-		if p.Name != name || !Speaks(llm.Dialect(p.Dialect)) || p.KeyEnv == "" || p.Auth.Header == "" || p.Auth.Header != http.CanonicalHeaderKey(p.Auth.Header) {
+		if p.Name != name || llm.Dialect(p.Dialect) != llm.OpenAI || p.KeyEnv == "" || p.Auth.Header == "" || p.Auth.Header != http.CanonicalHeaderKey(p.Auth.Header) {
 			t.Errorf("%s: %+v", name, p)
 		}
 		tr := TraitsOf(&policies.Provider{Preset: name})
@@ -350,7 +321,7 @@ func FuzzRetryAfter(f *testing.F) {
 		if d, _ := inText("Please try again in " + s); d < 0 || d > MaxRetryAfter {
 			t.Fatalf("%q is %v", s, d)
 		}
-		ParseLimits("openai", http.Header{"X-Ratelimit-Limit-Requests": {s}, "X-Ratelimit-Reset-Requests": {s}}, noon)
+		exhausted("openai", http.Header{"X-Ratelimit-Remaining-Requests": {"0"}, "X-Ratelimit-Reset-Requests": {s}}, noon, false)
 	})
 }
 

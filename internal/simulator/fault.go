@@ -116,12 +116,6 @@ func Faults() string {
 	return b.String()
 }
 
-// CheckFault reports what is wrong with a fault spec, nil when nothing is. An empty spec is good.
-func CheckFault(spec string) error {
-	_, err := parseFault(spec)
-	return err
-}
-
 // parseFault reads a spec. An unknown word is an error: a misspelt fault would let a test pass that tests nothing.
 func parseFault(spec string) (fault, error) {
 	var f fault

@@ -377,7 +377,7 @@ func TestParseFaultRefuses(t *testing.T) {
 		"error-event,message=x": "",
 	} {
 		got := ""
-		if err := CheckFault(spec); err != nil {
+		if _, err := parseFault(spec); err != nil {
 			got = err.Error()
 		}
 		if got != want {

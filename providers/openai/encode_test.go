@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sluice-gateway/sluice/internal/jsonedit"
 	"github.com/sluice-gateway/sluice/llm"
 )
 
@@ -130,8 +131,7 @@ func TestStreamEncoderRoundTrip(t *testing.T) {
 
 func TestUsageRendered(t *testing.T) {
 	e := llm.Event{Kind: llm.EventUsage, Usage: llm.Usage{Input: 5, Output: 3, Cached: 2, CacheWrite: 1, Reasoning: 1}}
-	var u llm.Usage
-	if u, _ = UsageIn(append(appendUsage([]byte(`{"usage":`), &e), '}')); u != e.Usage {
+	if u := readUsage(jsonedit.Parse(appendUsage(nil, &e))); u != e.Usage {
 		t.Errorf("got %+v, want %+v", u, e.Usage)
 	}
 }

@@ -153,15 +153,6 @@ func (r *reader) call(dst []llm.Event, c jsonedit.Value, place int) []llm.Event 
 	return append(dst, e)
 }
 
-// UsageIn finds the usage of a JSON answer of any shape at its top level.
-func UsageIn(body []byte) (llm.Usage, bool) {
-	if !jsonedit.Valid(body, answerDepth) {
-		return llm.Usage{}, false
-	}
-	u := readUsage(jsonedit.Parse(body).Field("usage"))
-	return u, !u.Zero()
-}
-
 // readUsage reads a count in the chat API's names, the Responses API's or Anthropic's.
 func readUsage(v jsonedit.Value) (u llm.Usage) {
 	apart, write := 0, 0 // Anthropic counts cached input beside the rest

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,6 +147,7 @@ func play(t *testing.T, tr *testkit.Transcript, carrier string) (out run) {
 		}
 	}
 	var plane *Plane
+	var asked atomic.Int64 // upstream requests before this one
 	plane = Start(t, Options{
 		Policy: policy, Jitter: func() float64 { return 0.5 }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Dial: func(ctx context.Context, n, addr string) (net.Conn, error) {
@@ -156,7 +158,9 @@ func play(t *testing.T, tr *testkit.Transcript, carrier string) (out run) {
 		},
 		Claim: func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				refused(plane, ups, names, r.Header.Get(wire.HeaderID))
+				if len(ups.Seen()) == int(asked.Load()) {
+					refused(plane, ups, names, r.Header.Get(wire.HeaderID))
+				}
 				next.ServeHTTP(w, r)
 			})
 		},
@@ -166,6 +170,7 @@ func play(t *testing.T, tr *testkit.Transcript, carrier string) (out run) {
 	for i, r := range tr.Requests {
 		time.Sleep(r.Wait)
 		starts = append(starts, time.Now())
+		asked.Store(int64(len(ups.Seen())))
 		c, err := net.Dial("tcp", plane.Addr)
 		if err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ type envoyFlags struct {
 	Key     string `name:"control-key" help:"Its key, likewise." placeholder:"FILE"`
 }
 
-var errRemote = errors.New("Envoys elsewhere need --control, --claim, --edge, --control-ca, --control-cert and --control-key together")
+var errRemote = errors.New("for Envoys elsewhere give --control, --claim, --edge, --control-ca, --control-cert and --control-key together")
 
 // remote reports whether Envoys on other machines are served.
 func (o *envoyFlags) remote() (bool, error) {

@@ -202,7 +202,7 @@ func (m *instancer) resolve(ref string) (any, error) {
 		if name == "" {
 			continue
 		}
-		o, ok := at.(object)
+		o, _ := at.(object)
 		if at, ok = o[strings.NewReplacer("~1", "/", "~0", "~").Replace(name)]; !ok {
 			return nil, fmt.Errorf("$ref %q leads nowhere", ref)
 		}

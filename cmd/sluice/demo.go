@@ -84,7 +84,7 @@ func (c *demoCmd) Run(w *world) error {
 	if c.Once {
 		form, out = "json", io.Discard // the table says it all
 	}
-	s, err := newServer(w, p, newLogger(form, out))
+	s, err := newServer(w, p, newLogger(form, out), nil)
 	if err != nil {
 		return err
 	}

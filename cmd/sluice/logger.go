@@ -10,13 +10,17 @@ import (
 	"github.com/sluice-gateway/sluice/telemetry"
 )
 
-// newLateLogger makes the log of a busy process. flush writes what waits; call it before the process ends.
-func newLateLogger(form string, w io.Writer) (log *slog.Logger, flush func()) {
+// newLateLogger makes the log of a busy process. lines takes access lines as JSON; it is nil where they are rows, which the log makes. flush
+// writes what waits; call it before the process ends.
+func newLateLogger(form string, w io.Writer) (log *slog.Logger, lines io.Writer, flush func()) {
 	if form == "auto" && terminal(w) {
 		form = "text"
 	}
 	late := newLateWriter(w)
-	return newLogger(form, late), late.Flush
+	if form != "text" {
+		lines = late
+	}
+	return newLogger(form, late), lines, late.Flush
 }
 
 // newLogger makes the log: rows for people, or JSON.

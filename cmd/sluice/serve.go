@@ -35,9 +35,9 @@ func (c *serveCmd) Run(w *world) error {
 	if err != nil {
 		return w.refused(err)
 	}
-	log, flush := newLateLogger(c.Log, w.stderr)
+	log, lines, flush := newLateLogger(c.Log, w.stderr)
 	defer flush()
-	s, err := newServer(w, p, log)
+	s, err := newServer(w, p, log, lines)
 	if err != nil {
 		return err
 	}

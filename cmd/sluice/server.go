@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -53,8 +54,8 @@ type server struct {
 	cancel      context.CancelFunc
 }
 
-// newServer puts a gateway together. Nothing listens yet.
-func newServer(w *world, p *policies.Policy, log *slog.Logger) (*server, error) {
+// newServer puts a gateway together. Nothing listens yet. Access lines go to lines as JSON, to the log where lines is nil.
+func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) (*server, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.ctx))
 	s := &server{log: log, ctx: ctx, cancel: cancel, failed: make(chan error, 2)}
 	var err error
@@ -64,7 +65,8 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger) (*server, error) 
 			return nil, err
 		}
 	}
-	s.sink, err = telemetry.New(ctx, telemetry.Options{ServiceVersion: version(), OTLPEndpoint: p.Telemetry.OTLPEndpoint, AccessLog: p.Telemetry.AccessLog, Logger: log})
+	s.sink, err = telemetry.New(ctx, telemetry.Options{ServiceVersion: version(), OTLPEndpoint: p.Telemetry.OTLPEndpoint,
+		AccessLog: p.Telemetry.AccessLog, Logger: log, Lines: lines})
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("telemetry: %w", err)

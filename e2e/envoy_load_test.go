@@ -1,0 +1,303 @@
+//go:build real
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/internal/harness"
+	"github.com/sluice-gateway/sluice/internal/simulator"
+)
+
+const loadPolicy = `version: 1
+providers:
+  p: {dialect: openai, base_url: "http://%s/v1"}
+models:
+  m: {provider: p, name: m, context: 20M}
+  slow: {provider: p, name: "slow+fault=events=30,delay=100ms"}
+  cut: {provider: p, name: "cut+fault=cut=6,delay=5ms"}
+  stall: {provider: p, name: "stall+fault=events=400,delay=5ms"}
+routes:
+  direct: {carrier: envoy, rules: [{use: [m]}]}
+  direct-slow: {carrier: envoy, rules: [{use: [slow]}]}
+  direct-cut: {carrier: envoy, rules: [{use: [cut]}]}
+  direct-stall: {carrier: envoy, rules: [{use: [stall]}]}
+  by-hand: {rules: [{use: [m]}]}
+  by-hand-slow: {rules: [{use: [slow]}]}
+  by-hand-cut: {rules: [{use: [cut]}]}
+  by-hand-stall: {rules: [{use: [stall]}]}
+` + server
+
+// bothRoutes are loadPolicy's, with who carries.
+var bothRoutes = []struct{ route, carrier string }{{"direct", "envoy"}, {"by-hand", "executor"}}
+
+// TestEnvoyBodies: bodies of every size come to the provider to the byte, announced and chunked; one that is too large gets a JSON 413.
+func TestEnvoyBodies(t *testing.T) {
+	t.Parallel()
+	sim, addr := provider(t, simulator.Options{LogCalls: 10})
+	f := behindEnvoy(t, fmt.Sprintf(loadPolicy, addr))
+	c := newClient(t)
+	for _, r := range bothRoutes {
+		for _, size := range []int{32 << 10, 1 << 20, 20 << 20, 33 << 20} {
+			for _, chunked := range []bool{false, true} {
+				body := chatBody(r.route, strings.Repeat("a", size), false, "")
+				asked := len(calls(sim))
+				var src io.Reader = strings.NewReader(body)
+				if chunked {
+					src = io.MultiReader(src)
+				}
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.URL+"/chat/completions", src)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Content-Type", "application/json")
+				resp, err := c.Do(req)
+				if err != nil {
+					t.Errorf("%s %d chunked=%t: %v", r.route, size, chunked, err)
+					continue
+				}
+				a := rest(resp)
+				if size > 32<<20 {
+					if a.status != http.StatusRequestEntityTooLarge || a.mistake() != nil || a.code(t) != "request_too_large" || len(calls(sim)) != asked {
+						t.Errorf("%s %d chunked=%t: %v, %d asked", r.route, size, chunked, a, len(calls(sim))-asked)
+					}
+					continue
+				}
+				if err := a.complete(); err != nil {
+					t.Errorf("%s %d chunked=%t: %v", r.route, size, chunked, err)
+					continue
+				}
+				all := calls(sim)
+				last := all[len(all)-1]
+				if want := int64(len(body) - len(r.route) + len("m")); last.Size != want {
+					t.Errorf("%s: the provider got %d bytes of %d", r.route, last.Size, want)
+				}
+				carriedBy(t, f.Gateway, a, r.carrier)
+			}
+		}
+	}
+}
+
+// TestEnvoyManyStreams holds 2,000 streams open at once, a half by each carrier, and loses none.
+func TestEnvoyManyStreams(t *testing.T) {
+	const n = 2000
+	sim, addr := provider(t, simulator.Options{LogCalls: n + 10})
+	f := behindEnvoy(t, fmt.Sprintf(loadPolicy, addr))
+	c := newClient(t)
+	var wg sync.WaitGroup
+	answers := make(chan *answer, n)
+	for i := range n {
+		wg.Go(func() {
+			answers <- chat(t.Context(), c, f.Gateway, chatBody(bothRoutes[i%2].route+"-slow", "hi", true, ""))
+		})
+	}
+	most := 0.0
+	harness.Poll(t, "the streams", func() error {
+		most = max(most, float64(f.Status(t).Exchanges.InFlight))
+		if len(answers) < n {
+			return fmt.Errorf("%d of %d ended", len(answers), n)
+		}
+		return nil
+	})
+	wg.Wait()
+	lost := 0
+	for range n {
+		if a := <-answers; a.complete() != nil || strings.Count(string(a.body), "data: ") < 30 {
+			if lost++; lost < 5 {
+				t.Errorf("a stream was lost: %v", a)
+			}
+		}
+	}
+	if lost > 0 || most < 0.9*n || len(calls(sim)) != n {
+		t.Errorf("%d lost, at most %v were open at once, %d asked", lost, most, len(calls(sim)))
+	}
+	t.Logf("at most %v open at once", most)
+	harness.Poll(t, "nothing open", func() error {
+		if n := f.Status(t).Exchanges.InFlight; n != 0 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+}
+
+// TestEnvoyEndings: the record tells a client that left from a provider that broke off, whoever carries.
+func TestEnvoyEndings(t *testing.T) {
+	t.Parallel()
+	sim, addr := provider(t, simulator.Options{LogCalls: 100})
+	f := behindEnvoy(t, fmt.Sprintf(loadPolicy, addr))
+	c := newClient(t)
+	for _, r := range bothRoutes {
+		ctx, cancel := context.WithCancel(t.Context())
+		resp, err := post(ctx, c, f.Gateway, chatBody(r.route+"-stall", "hi", true, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		_ = resp.Body.Close()
+		rec := f.Exchange(t, resp.Header.Get("X-Sluice-Request-Id"))
+		if rec.Text("outcome") != "client_gone" || rec.Text("carried") != r.carrier || rec.Number("attempts") != 1 {
+			t.Errorf("%s, client gone: %v", r.route, rec)
+		}
+		harness.Poll(t, "the provider's word", func() error {
+			if all := calls(sim); all[len(all)-1].Ending != simulator.ClientGone {
+				return fmt.Errorf("%v", all[len(all)-1].Ending)
+			}
+			return nil
+		})
+
+		a := chat(t.Context(), c, f.Gateway, chatBody(r.route+"-cut", "hi", true, ""))
+		if a.complete() == nil || a.status != http.StatusOK {
+			t.Errorf("%s: %v, want a broken stream", r.route, a)
+		}
+		rec = f.Exchange(t, a.id())
+		if rec.Text("outcome") != "interrupted" || rec.Text("carried") != r.carrier {
+			t.Errorf("%s, cut: %v", r.route, rec)
+		}
+	}
+	// A client that leaves before the answer begins.
+	for _, r := range bothRoutes {
+		before := len(f.Err.Records("exchange"))
+		w := dial(t, f.Gateway)
+		w.send(chatBody(r.route+"-slow", "hi", false, ""))
+		harness.Poll(t, "the request at the provider", func() error {
+			all := calls(sim)
+			if last := all[len(all)-1]; !strings.HasPrefix(last.Model, "slow") || last.Ending != simulator.Open {
+				return fmt.Errorf("%v %v", last.Model, last.Ending)
+			}
+			return nil
+		})
+		_ = w.conn.Close()
+		harness.Poll(t, "its record", func() error {
+			if all := f.Err.Records("exchange"); len(all) <= before || all[len(all)-1].Text("outcome") != "client_gone" {
+				return fmt.Errorf("%v", all[before:])
+			}
+			return nil
+		})
+	}
+}
+
+var askedFor = regexp.MustCompile(`question (\d+)\b`)
+
+// TestEnvoyUsage holds 5,000 mixed requests against what the provider counted: what is reported is equal one by one, what is estimated is known and
+// close in sum.
+func TestEnvoyUsage(t *testing.T) {
+	const n = 5000
+	sim, addr := provider(t, simulator.Options{LogCalls: 2 * n})
+	f := behindEnvoy(t, fmt.Sprintf(loadPolicy, addr))
+	c := newClient(t)
+	ids := make([]string, n)
+	var wg sync.WaitGroup
+	next := make(chan int)
+	var mu sync.Mutex
+	failed := map[string]int{}
+	for range 8 {
+		wg.Go(func() {
+			for k := range next {
+				id, err := mixedRequest(t, c, f.Gateway, k)
+				if ids[k] = id; err != nil {
+					mu.Lock()
+					failed[err.Error()]++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for k := range n {
+		next <- k
+	}
+	close(next)
+	wg.Wait()
+	for err, times := range failed {
+		t.Errorf("%d times: %s", times, err)
+	}
+	records := map[string]harness.Record{}
+	harness.Poll(t, "every record", func() error {
+		for _, r := range f.Err.Records("exchange") {
+			records[r.Text("id")] = r
+		}
+		if len(records) != n {
+			return fmt.Errorf("%d of %d", len(records), n)
+		}
+		return nil
+	})
+	counted := map[int]simulator.Call{}
+	for _, call := range calls(sim) {
+		m := askedFor.FindSubmatch(call.Body)
+		if m == nil {
+			t.Fatalf("a call of nobody: %s", call.Body)
+		}
+		k, _ := strconv.Atoi(string(m[1])) // digits by the expression
+		counted[k] = call
+	}
+	kinds := map[string]int{}
+	var estimated, real float64
+	for k, id := range ids {
+		r, call := records[id], counted[k]
+		kind := r.Text("usage")
+		kinds[r.Text("carried")+" "+kind+" "+r.Text("outcome")]++
+		if r == nil {
+			t.Fatalf("request %d has no record (%s)", k, id)
+		}
+		in, out := r.Number("tokens_in"), r.Number("tokens_out")
+		switch kind {
+		case "reported":
+			if in != float64(call.TokensIn) || out != float64(call.TokensOut) || call.Ending != simulator.Completed {
+				t.Errorf("request %d: reported %v and %v, the provider counted %d and %d: %v", k, in, out, call.TokensIn, call.TokensOut, r)
+			}
+		case "estimated":
+			estimated, real = estimated+in+out, real+float64(call.TokensIn+call.TokensOut)
+			if call.Ending == simulator.Completed && r.Text("outcome") == "ok" {
+				t.Errorf("request %d was whole and is estimated: %v", k, r)
+			}
+		default:
+			t.Errorf("request %d has usage %q: %v", k, kind, r)
+		}
+	}
+	t.Logf("%v; estimated %.0f of %.0f tokens", kinds, estimated, real)
+	if off := math.Abs(estimated-real) / real; off > 0.05 {
+		t.Errorf("estimates are %.1f %% off", 100*off)
+	}
+}
+
+// mixedRequest makes the k-th request of its kind and returns its id.
+func mixedRequest(t *testing.T, c *http.Client, g *harness.Gateway, k int) (string, error) {
+	r := bothRoutes[k%2]
+	prompt := fmt.Sprintf("question %d ", k) + strings.Repeat("word ", 8*(k%97)) // up to a page: what was asked outweighs what came before a break
+	switch k / 2 % 10 {
+	case 0, 1, 2:
+		a := chat(t.Context(), c, g, chatBody(r.route, prompt, false, ""))
+		return a.id(), a.complete()
+	case 3, 4, 5:
+		a := chat(t.Context(), c, g, chatBody(r.route, prompt, true, ""))
+		return a.id(), a.complete()
+	case 6, 7:
+		a := chat(t.Context(), c, g, chatBody(r.route, prompt, true, `,"stream_options":{"include_usage":true}`))
+		return a.id(), a.complete()
+	case 8: // the provider breaks off
+		a := chat(t.Context(), c, g, chatBody(r.route+"-cut", prompt, true, ""))
+		if a.complete() == nil {
+			return a.id(), fmt.Errorf("a cut stream came whole")
+		}
+		return a.id(), nil
+	default: // the client leaves
+		resp, err := post(t.Context(), c, g, chatBody(r.route+"-stall", prompt, true, ""))
+		if err != nil {
+			return "", err
+		}
+		_, err = io.ReadFull(resp.Body, make([]byte, 3000))
+		_ = resp.Body.Close()
+		return resp.Header.Get("X-Sluice-Request-Id"), err
+	}
+}

@@ -104,7 +104,8 @@ func (h *Heuristic) place(b builder) {
 // seed finds the seed that gives every entry of a lot a slot of its own, and puts them there.
 func (h *Heuristic) seed(lot []*slot) {
 	seed := &h.seeds[lot[0].hash>>(64-seedBits)]
-	for *seed = 0; ; *seed++ {
+	for try := range 1 << 16 {
+		*seed = uint16(try)
 		placed := 0
 		for _, s := range lot {
 			at := h.at(s.hash)
@@ -121,6 +122,7 @@ func (h *Heuristic) seed(lot []*slot) {
 			*h.at(s.hash) = slot{}
 		}
 	}
+	panic("router: the lexicon has outgrown its table")
 }
 
 // at returns the only slot that may hold a hash.

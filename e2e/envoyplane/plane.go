@@ -39,6 +39,7 @@ type Options struct {
 	Claim  func(http.Handler) http.Handler                                   // around the executor that claims; nil = none
 	Params func(*xds.Params)                                                 // last word on what Envoy is told; nil = none
 	Stage  func(*extproc.Options)                                            // last word on the stage; nil = none
+	Envoy  string                                                            // binary; "" = Binary's
 	Logger *slog.Logger                                                      // nil = the test's log
 	Level  string                                                            // Envoy's log level; "" = warning
 }
@@ -127,7 +128,10 @@ func Start(t testing.TB, o Options) *Plane {
 	if err := p.publish(o.Policy, p.Gateway.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
-	p.launch(o.Level)
+	if o.Envoy == "" {
+		o.Envoy = Binary(t)
+	}
+	p.launch(o.Envoy, o.Level)
 	return p
 }
 
@@ -222,14 +226,14 @@ func (p *Plane) serve(o Options) {
 }
 
 // launch starts Envoy and waits for its word.
-func (p *Plane) launch(level string) {
+func (p *Plane) launch(binary, level string) {
 	p.t.Helper()
 	boot, err := xds.Bootstrap(p.Params)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	exited := make(chan error, 1)
-	p.process = &envoy.Process{Path: Binary(p.t), Bootstrap: boot, Admin: p.Params.Admin, Concurrency: 1, LogLevel: level, Logger: p.log,
+	p.process = &envoy.Process{Path: binary, Bootstrap: boot, Admin: p.Params.Admin, Concurrency: 1, LogLevel: level, Logger: p.log,
 		Exited: func(err error) {
 			select {
 			case exited <- err:

@@ -57,13 +57,14 @@ func TestTranscripts(t *testing.T) {
 	if err != nil || len(paths) < 100 {
 		t.Fatalf("%d transcripts, %v", len(paths), err)
 	}
+	envoy := Binary(t)
 	for _, carrier := range []string{"executor", "envoy"} {
 		var count tally
 		t.Run(carrier, func(t *testing.T) {
 			for _, path := range paths {
 				t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 					t.Parallel()
-					differ(t, path, carrier, &count)
+					differ(t, path, envoy, carrier, &count)
 				})
 			}
 		})
@@ -73,12 +74,12 @@ func TestTranscripts(t *testing.T) {
 	stale(t)
 }
 
-func differ(t *testing.T, path, carrier string, count *tally) {
+func differ(t *testing.T, path, envoy, carrier string, count *tally) {
 	tr, err := testkit.ReadTranscript(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := play(t, tr, carrier)
+	r := play(t, tr, envoy, carrier)
 	for _, by := range r.carried {
 		count.add(&count.carried, by)
 	}
@@ -113,7 +114,7 @@ type run struct {
 }
 
 // play runs a transcript in real time.
-func play(t *testing.T, tr *testkit.Transcript, carrier string) (out run) {
+func play(t *testing.T, tr *testkit.Transcript, envoy, carrier string) (out run) {
 	network := testkit.NewNet()
 	ups := testkit.NewUpstreams(network)
 	if err := tr.Prepare(ups); err != nil {
@@ -149,7 +150,7 @@ func play(t *testing.T, tr *testkit.Transcript, carrier string) (out run) {
 	var plane *Plane
 	var asked atomic.Int64 // upstream requests before this one
 	plane = Start(t, Options{
-		Policy: policy, Jitter: func() float64 { return 0.5 }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Policy: policy, Envoy: envoy, Jitter: func() float64 { return 0.5 }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Dial: func(ctx context.Context, n, addr string) (net.Conn, error) {
 			if host, ok := names[addr]; ok {
 				addr = host

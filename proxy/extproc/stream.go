@@ -167,7 +167,7 @@ func (st *stream) decide(body []byte, r *response) *response {
 			return proxy.OwnerOpen, r
 		}
 		prepare(r, up, st.client)
-		st.timer = time.AfterFunc(time.Until(st.x.Deadline()), st.expire)
+		st.timer = time.AfterFunc(st.patience(), st.expire)
 		return proxy.OwnerOpen, r
 	})
 	if said == nil {
@@ -261,6 +261,19 @@ func (st *stream) render(body []byte) *response {
 		})
 	}
 	return rendered(st.instead, st.answer)
+}
+
+// slack is how much later than the target's cluster the stage notices a limit that both keep: the cluster moves on to the executor, the stage can only
+// end the exchange.
+const slack = 500 * time.Millisecond
+
+// patience is how long the stage waits for the target's head.
+func (st *stream) patience() time.Duration {
+	wait := time.Until(st.x.Deadline())
+	if st.x.Allowance()-wait < slack {
+		wait += slack
+	}
+	return wait
 }
 
 // expire speaks out of turn: the target was silent for too long. Envoy drops it and sends our reply.

@@ -21,6 +21,7 @@ import (
 	ssev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/sse_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
@@ -89,7 +90,9 @@ func (b *builder) manager() *hcmv3.HttpConnectionManager {
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{b.extension("envoy.http.early_header_mutation.header_mutation", &earlyv3.HeaderMutation{
 			Mutations: []*mutationv3.HeaderMutation{removeAll(wire.PrefixSluice), removeAll(wire.PrefixEnvoy)},
 		})},
-		GenerateRequestId: no(), ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
+		// Without this Envoy samples by the client's request id, traces nothing without one, and writes its verdict into it.
+		RequestIdExtension: &hcmv3.RequestIDExtension{TypedConfig: b.any(&uuidv3.UuidRequestIdConfig{PackTraceReason: no(), UseRequestIdForTraceSampling: no()})},
+		GenerateRequestId:  no(), ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		NormalizePath: no(), PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
 		MaxRequestHeadersKb: number(64), RequestHeadersTimeout: seconds(10),
 		StreamIdleTimeout:   durationpb.New(0), // the routes have one, above the longest exchange

@@ -154,5 +154,24 @@ func stale(t *testing.T) {
 	}
 }
 
+// TestDocumented: docs/envoy.md names all of it.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/envoy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func(what string) {
+		if !strings.Contains(string(page), "| "+what+" |") {
+			t.Errorf("docs/envoy.md does not say %q", what)
+		}
+	}
+	for _, r := range rules {
+		said(r.name)
+	}
+	for _, why := range gaveUp {
+		said(why)
+	}
+}
+
 // forgotten is what is left of a request whose client stops in the middle of its body: Envoy does not forward a half-closed request, so nobody hears of it.
 func forgotten(want testkit.Sections) testkit.Sections { return want.Of("want-response") }

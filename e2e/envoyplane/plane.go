@@ -38,6 +38,7 @@ type Options struct {
 	Jitter func() float64                                                    // of the executor's pauses; nil = random
 	Claim  func(http.Handler) http.Handler                                   // around the executor that claims; nil = none
 	Params func(*xds.Params)                                                 // last word on what Envoy is told; nil = none
+	Built  func(*xds.Resources)                                              // last word on the resources; nil = none
 	Stage  func(*extproc.Options)                                            // last word on the stage; nil = none
 	Envoy  string                                                            // binary; "" = Binary's
 	Logger *slog.Logger                                                      // nil = the test's log
@@ -59,6 +60,7 @@ type Plane struct {
 	log      *slog.Logger
 	process  *envoy.Process
 	mu       sync.Mutex
+	built    func(*xds.Resources)
 	releases []release // ascending
 	records  []*telemetry.Record
 	stop     []func() // in order
@@ -116,7 +118,7 @@ func Start(t testing.TB, o Options) *Plane {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := &Plane{t: t, log: o.Logger, Table: proxy.NewTable(), Params: params(dir)}
+	p := &Plane{t: t, log: o.Logger, built: o.Built, Table: proxy.NewTable(), Params: params(dir)}
 	p.Addr = freePort(t)
 	p.Params.Listen, p.URL = p.Addr, "http://"+p.Addr
 	if o.Params != nil {
@@ -273,6 +275,9 @@ func (p *Plane) publish(policy *policies.Policy, s *proxy.Snapshot) error {
 	r, err := xds.Build(policy, p.Params)
 	if err != nil {
 		return err
+	}
+	if p.built != nil {
+		p.built(r)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

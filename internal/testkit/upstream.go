@@ -34,8 +34,9 @@ type Upstreams struct {
 	scripts map[string][]*script
 	seen    []Seen
 	faults  []string
-	// Health, when set, is a path that is answered with 200 and leaves no trace.
+	// Health, when set, is a path that is answered with 200, or 500 if Sick, and leaves no trace.
 	Health string
+	Sick   bool
 	// Linger passes before an answer that has begun breaks off, so that a proxy has passed on what came before.
 	Linger time.Duration
 	// Turned, when set, is told after a host's next script became another one, before that one can be asked for.
@@ -170,7 +171,11 @@ func (u *Upstreams) Talk(host string, c Wire) {
 			return
 		}
 		if u.Health != "" && r.URL.Path == u.Health {
-			if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); err != nil || u.closes(host) {
+			status := "200 OK"
+			if u.Sick {
+				status = "500 Internal Server Error"
+			}
+			if _, err := io.WriteString(c, "HTTP/1.1 "+status+"\r\nContent-Length: 0\r\n\r\n"); err != nil || u.closes(host) {
 				return
 			}
 			continue

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-gateway/sluice/e2e/envoyplane"
 	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/simulator"
 )
@@ -61,23 +60,6 @@ func (k *keyed) start(t *testing.T) {
 	k.Gateway = k.serve(t, k.policy, "SLUICE_PEPPER="+canaryPepper)
 }
 
-// external starts an Envoy by `sluice bootstrap`.
-func (k *keyed) external(t *testing.T) *harness.Process {
-	t.Helper()
-	p := harness.Start(t, nil, binary(), "bootstrap", "--config", k.policy, "--control", filepath.Join(k.dir, "control.sock"), "--admin", filepath.Join(k.dir, "admin.sock"))
-	if code := p.Exit(t); code != 0 {
-		t.Fatalf("sluice bootstrap: %d %s", code, p.Err)
-	}
-	file := filepath.Join(t.TempDir(), "bootstrap.json")
-	write(t, file, p.Out.String())
-	args := strings.Fields(p.Err.String()) // as it says: envoy -c FILE …
-	if len(args) < 3 || args[0] != "envoy" || args[2] != "FILE" {
-		t.Fatalf("sluice bootstrap says %q", p.Err)
-	}
-	args[2] = file
-	return harness.Start(t, nil, envoyplane.Binary(t), args[1:]...)
-}
-
 // ask sends a chat request with the client's key, or another.
 func (k *keyed) ask(t *testing.T, c *http.Client, route, key string, stream bool) *answer {
 	return chat(t.Context(), c, k.Gateway, chatBody(route, "hi", stream, ""), "Authorization", "Bearer "+key)
@@ -98,7 +80,7 @@ func freeAddr(t *testing.T) string {
 func TestEnvoyOutlivesItsControlPlane(t *testing.T) {
 	t.Parallel()
 	k := newKeyed(t, freeAddr(t), "external")
-	envoy := k.external(t)
+	envoy := k.external(t, k.policy, nil)
 	c := newClient(t)
 	harness.Poll(t, "the first answer", func() error { return k.ask(t, c, "direct", k.key, false).complete() })
 	before := k.admin(t, envoyChanges)

@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -20,8 +22,7 @@ import (
 // fleet is `sluice serve --plane envoy` with its sockets: with an Envoy of its own, or with one that this test starts.
 type fleet struct {
 	*harness.Gateway
-	dir   string           // of the sockets
-	envoy *harness.Process // nil: supervised
+	dir string // of the sockets
 }
 
 // behindEnvoy serves a policy behind a supervised Envoy. The policy leaves its server section to this; carrier: envoy is written in its routes.
@@ -51,6 +52,32 @@ func (f *fleet) serve(t *testing.T, file string, env ...string) *harness.Gateway
 	g := harness.Ready(t, harness.Start(t, env, binary(), "serve", "--plane", "envoy", "--state", f.dir, "--config", file, "--log", "json"))
 	g.File = file
 	return g
+}
+
+// external starts an Envoy by `sluice bootstrap`, with more at its top level.
+func (f *fleet) external(t *testing.T, policy string, more map[string]any) *harness.Process {
+	t.Helper()
+	p := harness.Start(t, nil, binary(), "bootstrap", "--config", policy, "--control", filepath.Join(f.dir, "control.sock"), "--admin", filepath.Join(f.dir, "admin.sock"))
+	if code := p.Exit(t); code != 0 {
+		t.Fatalf("sluice bootstrap: %d %s", code, p.Err)
+	}
+	file := filepath.Join(t.TempDir(), "bootstrap.json")
+	var config map[string]any
+	if err := json.Unmarshal([]byte(p.Out.String()), &config); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(config, more)
+	b, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, string(b))
+	args := strings.Fields(p.Err.String()) // as it says: envoy -c FILE …
+	if len(args) < 3 || args[0] != "envoy" || args[2] != "FILE" {
+		t.Fatalf("sluice bootstrap says %q", p.Err)
+	}
+	args[2] = file
+	return harness.Start(t, nil, envoyplane.Binary(t), args[1:]...)
 }
 
 // admin asks the Envoy's admin interface.

@@ -172,12 +172,15 @@ func TestEnvoyRefusesAnUpdate(t *testing.T) {
 		if n := f.Metric(t, "sluice_policy_reloads_total", `result="error"`); n != float64(i+1) || f.Metric(t, "sluice_policy_last_reload_success") != 0 {
 			t.Errorf("%s: %v reloads with an error", tc.kind, n)
 		}
-		for _, r := range f.Err.Records("envoy refused an update: its last accepted configuration stays") {
-			said = r
-		}
-		if said.Text("type") != tc.kind || said.Number("line") != float64(tc.line) || said.Text("detail") == "" {
-			t.Errorf("%s: log %v", tc.kind, said)
-		}
+		harness.Poll(t, "the log's line of "+tc.kind, func() error {
+			for _, r := range f.Err.Records("envoy refused an update: its last accepted configuration stays") {
+				said = r
+			}
+			if said.Text("type") != tc.kind || said.Number("line") != float64(tc.line) || said.Text("detail") == "" {
+				return fmt.Errorf("%v", said)
+			}
+			return nil
+		})
 		seen := false
 		for _, n := range f.envoys(t) {
 			r := n.Types[tc.kind].Rejected

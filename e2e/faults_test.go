@@ -24,7 +24,7 @@ var before = []fault{
 	{"429", "status=429", "throttle", 1},
 	{"429, reset near", "status=429,retry-after=1", "throttle", 2},
 	{"500", "status=500", "transient", 2},
-	{"503", "status=503", "capacity", 1},
+	{"503", "status=503", "transient", 2},
 	{"hang", "hang", "timeout", 1},
 	{"hang after the head", "hang-after-headers", "timeout", 1},
 	{"reset", "reset", "transient", 2},

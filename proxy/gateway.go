@@ -31,8 +31,6 @@ type Options struct {
 	Router *router.Router
 	// Emit takes each exchange's record, once. It must not block.
 	Emit func(*telemetry.Record)
-	// Panicked is told of every recovered panic; nil = nobody.
-	Panicked func(v any, stack []byte)
 	// Jitter returns a number in [0, 1) for back-off; nil = random.
 	Jitter func() float64
 }
@@ -44,7 +42,6 @@ type Gateway struct {
 	pools    *pool.Set
 	creds    *providers.Credentials
 	emit     func(*telemetry.Record)
-	panicked func(any, []byte)
 	jitter   func() float64
 
 	// usable and poolFacts as values, made once.
@@ -67,7 +64,6 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 		pools:    pool.NewSet(),
 		creds:    providers.NewCredentials(),
 		emit:     o.Emit,
-		panicked: o.Panicked,
 		jitter:   o.Jitter,
 	}
 	if g.jitter == nil {

@@ -71,7 +71,7 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 		cancel()
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Panicked: s.panicked})
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit})
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {
 		cancel()

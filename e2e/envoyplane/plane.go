@@ -177,7 +177,7 @@ func (p *Plane) assemble(o Options) {
 		defer p.mu.Unlock()
 		p.records = append(p.records, r)
 	}
-	p.Gateway = proxy.NewGateway(o.Policy, proxy.Options{Router: router.New(router.Options{}), Emit: emit, Jitter: o.Jitter, Panicked: panicked})
+	p.Gateway = proxy.NewGateway(o.Policy, proxy.Options{Router: router.New(router.Options{}), Emit: emit, Jitter: o.Jitter})
 	p.Executor = httpproxy.New(p.Gateway, panicked)
 	p.Executor.Dial = o.Dial
 	so := extproc.Options{Gateway: p.Gateway, Table: p.Table, Clusters: p.cluster, Snapshot: p.snapshot, Logger: p.log, Panicked: panicked}

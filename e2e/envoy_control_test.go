@@ -176,7 +176,7 @@ func TestEnvoyStageStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped := func(during func()) {
-		k.Signal(t, syscall.SIGSTOP)
+		k.Pause(t)
 		defer k.Signal(t, syscall.SIGCONT)
 		during()
 	}

@@ -110,6 +110,28 @@ func (p *Process) Signal(t testing.TB, s os.Signal) {
 	}
 }
 
+// Pause stops every thread of the process and returns once each has stopped: a signal alone is only on its way. SIGCONT ends it. Linux.
+func (p *Process) Pause(t testing.TB) {
+	t.Helper()
+	p.Signal(t, syscall.SIGSTOP)
+	Poll(t, p.name+" stops", func() error {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, name := range stats {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				continue // a thread that has ended
+			}
+			if _, state, ok := strings.Cut(string(text), ") "); !ok || !strings.HasPrefix(state, "T") {
+				return fmt.Errorf("%s: %.1s", name, state)
+			}
+		}
+		return nil
+	})
+}
+
 // Kill ends the process as a crash would, and waits until it is gone.
 func (p *Process) Kill(t testing.TB) {
 	t.Helper()

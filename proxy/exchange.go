@@ -115,7 +115,6 @@ type attempt struct {
 	seenUsage bool
 	usage     llm.Usage
 	outBytes  int // of text, reasoning and arguments
-	size      int64
 	first     bool // a real event was seen
 	tap       []byte
 }

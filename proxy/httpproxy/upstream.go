@@ -63,7 +63,7 @@ func (t *transports) of(p *policies.Provider) http.RoundTripper {
 	return rt
 }
 
-// Forget drops the memory of providers that no policy holds any more; their connections idle out.
+// forget drops the memory of providers that no policy holds any more; their connections idle out.
 func (t *transports) forget() { t.per.Clear() }
 
 func (t *transports) close() {

@@ -114,7 +114,7 @@ type attempt struct {
 	errHead   map[string][]string
 	seenUsage bool
 	usage     llm.Usage
-	outBytes  int // of text, reasoning and arguments
+	outBytes  int  // of text, reasoning and arguments
 	first     bool // a real event was seen
 	tap       []byte
 }

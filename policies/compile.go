@@ -97,6 +97,7 @@ func Compile(f *File, o Options) (*Policy, Problems) {
 	c.passthrough(root.at("passthrough"))
 	c.tenants(root.at("tenants"))
 	c.auth(root.at("auth"))
+	c.state(root.at("state"))
 	c.server(root.at("server"))
 	c.telemetry(root.at("telemetry"))
 	c.tests(root.at("tests"))

@@ -17,6 +17,7 @@ type Policy struct {
 	Passthrough []Passthrough // longest path first
 	Auth        Auth
 	Tenants     map[string]*Tenant
+	State       State
 	Server      Server
 	Telemetry   Telemetry
 	Tests       []Test

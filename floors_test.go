@@ -44,6 +44,7 @@ var kept = []struct{ module, in, why string }{
 	{"go.opentelemetry.io/otel/sdk", "telemetry cmd/", "phases fill a record; spans and metrics are its projections"},
 	{"cel.dev/cel-go", "policies", "expressions are compiled at load"},
 	{"github.com/goccy/go-yaml", "policies", "nothing else parses YAML"},
+	{"github.com/redis/go-redis", "internal/redis", "no call may take longer than its timeout: only the wrapper sees to that"},
 	{"github.com/sony/gobreaker", "internal/breaker", "its half-open state can lock up: only the wrapper knows how"},
 	{"github.com/envoyproxy/go-control-plane", "xds proxy/extproc bench/noop", "the embedded plane is built and tested without it"},
 	{"google.golang.org/grpc", "xds proxy/extproc bench/noop", "the embedded plane is built and tested without it; bench/noop is the yardstick beside them, on the same gRPC"},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"strings"
 	"time"
@@ -44,24 +43,7 @@ func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", s.livez)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	for _, e := range []struct {
-		method, path string
-		role         tenants.Role
-		h            http.Handler
-	}{
-		{"GET", "/metrics", tenants.Viewer, o.Metrics},
-		{"GET", "/admin/status", tenants.Viewer, http.HandlerFunc(s.status)},
-		{"GET", "/admin/keys", tenants.Viewer, http.HandlerFunc(s.keys)},
-		{"POST", "/admin/drain", tenants.Operator, http.HandlerFunc(s.drain)},
-		{"GET", "/debug/pprof/", tenants.Admin, http.HandlerFunc(pprof.Index)},
-		{"GET", "/debug/pprof/cmdline", tenants.Admin, http.HandlerFunc(pprof.Cmdline)},
-		{"GET", "/debug/pprof/profile", tenants.Admin, http.HandlerFunc(pprof.Profile)},
-		{"GET", "/debug/pprof/symbol", tenants.Admin, http.HandlerFunc(pprof.Symbol)},
-		{"GET", "/debug/pprof/trace", tenants.Admin, http.HandlerFunc(pprof.Trace)},
-	} {
-		mux.Handle(e.path, s.needs(e.role, only(e.method, e.h)))
-	}
-	mux.Handle("/", s.needs(tenants.Viewer, http.HandlerFunc(s.unknown)))
+	s.register(mux)
 	return s.guard(mux)
 }
 
@@ -94,7 +76,7 @@ func named(host string) bool {
 
 // needs lets a request through that carries an admin key of at least the role. Without admin keys in the policy, the listener is on loopback and
 // everybody there may do everything.
-func (s *server) needs(role tenants.Role, next http.Handler) http.Handler {
+func (s *server) needs(role tenants.Role, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if book := s.o.Gateway.Snapshot().Book; book.AdminKeys() {
 			has, err := book.Admin(r.Header)
@@ -108,7 +90,7 @@ func (s *server) needs(role tenants.Role, next http.Handler) http.Handler {
 				return
 			}
 		}
-		next.ServeHTTP(w, r)
+		next(w, r)
 	})
 }
 
@@ -141,18 +123,6 @@ func (s *server) drain(w http.ResponseWriter, _ *http.Request) {
 
 func (s *server) unknown(w http.ResponseWriter, _ *http.Request) {
 	fail(w, http.StatusNotFound, "unknown_path", "There is nothing at this path.")
-}
-
-// only answers any other method than the path's with a 405.
-func only(method string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
-			w.Header().Set("Allow", method)
-			fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "This path takes "+method+".")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func text(w http.ResponseWriter, status int, s string) {

@@ -59,6 +59,7 @@ func (c *compiler) tenants(n *node) {
 		}
 		t := &Tenant{Name: e.name, Residency: c.regions(e.value.at("residency"))}
 		t.resident = residency(t.Residency, c.p.Providers)
+		t.Limits, t.Budget = c.limits(e.value.at("limits")), c.budget(e.value.at("budget"))
 		ids := map[string]bool{}
 		for _, k := range e.value.at("keys").list() {
 			t.Keys = append(t.Keys, c.key(t, k, ids, hashes))
@@ -68,7 +69,7 @@ func (c *compiler) tenants(n *node) {
 }
 
 func (c *compiler) key(t *Tenant, n *node, ids, hashes map[string]bool) *Key {
-	k := &Key{Tenant: t, ID: c.id(n.at("id"), ids), Hash: c.hash(n.at("hash"), hashes)}
+	k := &Key{Tenant: t, ID: c.id(n.at("id"), ids), Hash: c.hash(n.at("hash"), hashes), Limits: c.limits(n.at("limits")), Budget: c.budget(n.at("budget"))}
 	if x := n.at("expires"); x != nil {
 		k.Expires, _ = parseExpiry(x.text) // its form was checked with the file
 	}

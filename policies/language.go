@@ -207,7 +207,7 @@ func stateShape() *shape {
 	return record(
 		opt("path", of(textShape), "folder of the embedded store"),
 		opt("redis", record(
-			req("url", of(textShape), "redis://…"),
+			req("url", either(of(textShape), of(secretShape)), "redis:// or rediss://…, or {env: NAME} or {file: path}"),
 			opt("timeout", positive(), "of one command"),
 			opt("on_failure", record(
 				opt("limits", choice("local", "refuse", "open"), "rates"),

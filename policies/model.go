@@ -118,6 +118,8 @@ type Route struct {
 	Lossy     string // warn or reject
 	MaxTokens MaxTokens
 	Residency []string // regions; empty = any
+	Limits    *Limits  // nil = none
+	Budget    *Budget  // nil = none
 	Direct    bool     // made for a model's own name, not written in the file
 	Content   string   // off, redacted or full
 	Pos       Position // zero for Direct
@@ -187,6 +189,8 @@ type Tenant struct {
 	Name      string
 	Keys      []*Key
 	Residency []string
+	Limits    *Limits // nil = none
+	Budget    *Budget // nil = none
 
 	resident *bound
 }
@@ -200,6 +204,8 @@ type Key struct {
 	Routes  map[string]bool // nil = all; empty = none
 	Models  map[string]bool // models callable by their own name
 	Labels  map[string]string
+	Limits  *Limits // nil = none
+	Budget  *Budget // nil = none
 }
 
 // Server is where and how the gateway listens.

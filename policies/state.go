@@ -1,18 +1,71 @@
 package policies
 
-import "path/filepath"
+import (
+	"net/url"
+	"strings"
+	"time"
+)
 
 // State is where a gateway keeps what outlives it.
 type State struct {
-	Path string // folder of the embedded store, absolute or as the policy's own name is; "" = the folder of the listen address
+	Path  string // folder of the embedded store, absolute or as the policy's own name is; "" = the folder of the listen address
+	Redis *Redis // nil = nothing is shared
 }
+
+// Redis is a store that several gateways share.
+type Redis struct {
+	URL     Secret        // redis:// or rediss://, with user and password where there are any
+	Timeout time.Duration // of one trip
+	Limits  string        // what holds while it is away: local, refuse or open
+	Budget  string        // local_slack, refuse or open
+}
+
+const defaultStateTimeout = 20 * time.Millisecond
 
 // state compiles where state lives.
 func (c *compiler) state(n *node) {
-	if path := n.at("path").str(""); path != "" {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(c.dir, path)
-		}
-		c.p.State.Path = path
+	c.p.State.Path = c.file(n.at("path").str(""))
+	r := n.at("redis")
+	if r == nil {
+		return
 	}
+	c.p.State.Redis = &Redis{
+		URL:     c.redisURL(r.at("url")),
+		Timeout: r.at("timeout").duration(defaultStateTimeout),
+		Limits:  r.at("on_failure").at("limits").str("local"),
+		Budget:  r.at("on_failure").at("budget").str("local_slack"),
+	}
+}
+
+// redisURL is the address of the shared store. It may stand in the file itself, but a password in it is worth a notice.
+func (c *compiler) redisURL(n *node) Secret {
+	if n == nil {
+		return Secret{}
+	}
+	var s Secret
+	if n.kind == mapNode {
+		if s = c.secret(n); c.o.Offline || s.Reveal() == "" {
+			return s
+		}
+	} else {
+		s = NewSecret(n.text)
+	}
+	u, err := url.Parse(s.Reveal())
+	if n.kind != mapNode && strings.Contains(n.text, "@") {
+		c.hide(n)
+		if _, has := passwordOf(u); err == nil && has {
+			c.notice(n, "a password stands in the file: write url: {env: NAME} or {file: path}")
+		}
+	}
+	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
+		c.problem(n, "must be a URL such as redis://127.0.0.1:6379/0 or, with TLS, rediss://user:password@host:6379/0")
+	}
+	return s
+}
+
+func passwordOf(u *url.URL) (string, bool) {
+	if u == nil || u.User == nil {
+		return "", false
+	}
+	return u.User.Password()
 }

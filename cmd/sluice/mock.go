@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,12 +20,24 @@ type mockCmd struct {
 	Name   string   `help:"Who answers, as it stands in every text." placeholder:"NAME"`
 	Key    string   `help:"Require this key; without it any key, or none, is taken." placeholder:"KEY" env:"SLUICE_MOCK_KEY"`
 	Model  []string `help:"Model that /v1/models lists; may be repeated. Any name may be called." placeholder:"NAME"`
-	Fault  string   `help:"Fault that every request meets, as in status=429,retry-after=2 or cut=5; a request may name its own as model+fault=SPEC or in the header x-sim-fault." placeholder:"SPEC"`
+	Fault  string   `help:"Fault that every request meets, as in status=429,retry-after=2 or cut=5; a request may name its own." placeholder:"SPEC"`
 }
 
 // Help is what --help says beyond the flags.
 func (c *mockCmd) Help() string {
-	return `Plays an OpenAI-shaped provider: chat, completions, embeddings, responses, models, streams, tools, JSON schemas. Nothing is computed by a model, and every answer says so. GET /_sim/log shows what it was asked.`
+	return `Plays an OpenAI-shaped provider: chat, completions, embeddings, responses, models, streams, tools, JSON schemas. Nothing is computed by a model, and every answer says so. GET /_sim/log shows what it was asked and how each call ended, GET /_sim/totals the sums by model, DELETE /_sim/log empties both.
+
+A fault is a list of words, as in status=429,retry-after=2,once. It stands behind the model's name (small+fault=cut=40), in the header x-sim-fault, or in --fault. Parts that a semicolon separates are tried in turn. The words:
+
+` + indented(simulator.Faults()) + `
+Faults with names of their own, which are words too (small+fault=s08). s01 to s16 are those of the public Failover Bench, at its timings:
+
+` + indented(simulator.ScenarioList())
+}
+
+// indented makes lines that the help's layout leaves as they are.
+func indented(lines string) string {
+	return "  " + strings.TrimSuffix(strings.ReplaceAll(lines, "\n", "\n  "), "  ")
 }
 
 // Run serves until a signal.

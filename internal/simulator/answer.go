@@ -40,7 +40,7 @@ func digest(parts ...string) string {
 // say makes the pieces of a text answer. The first is the whole marker, so that even an answer of one token says that it is simulated.
 func (x *exchange) say(prompt, id string) []string {
 	text := fmt.Sprintf(" %s was asked %q and computed nothing. (request %s)", x.s.opts.Name, shorten(prompt), id[:8])
-	pieces := []string{"[simulated answer of " + x.model() + "]"}
+	pieces := []string{"[simulated answer of " + x.voice() + "]"}
 	for word := range strings.SplitSeq(text[1:], " ") {
 		pieces = append(pieces, " "+word)
 	}
@@ -103,6 +103,25 @@ func shorten(s string) string {
 func (x *exchange) model() string {
 	name, _, _ := strings.Cut(x.in.model, faultMark)
 	return name
+}
+
+// voice is the name of the answering model as texts say it.
+func (x *exchange) voice() string {
+	if x.fault.voice != "" {
+		return x.fault.voice
+	}
+	return x.model()
+}
+
+// told is the usage as the answer tells it.
+func (x *exchange) told(u usage) any {
+	switch {
+	case x.fault.noUsage:
+		return nil
+	case x.fault.zeroUsage:
+		return usage{}
+	}
+	return u
 }
 
 // choiceText tells the choices of one answer apart.

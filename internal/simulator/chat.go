@@ -77,14 +77,14 @@ func (x *exchange) chat() error {
 }
 
 func (x *exchange) chatAnswer(req *chatRequest) (*chatAnswer, error) {
-	var messages []chatMessage
-	if json.Unmarshal(req.Messages, &messages) != nil || len(messages) == 0 {
-		return nil, badRequest("messages", "messages must be an array of at least one message")
+	messages, id, prefix, err := x.conversation(req.Messages)
+	if err != nil {
+		return nil, err
 	}
 	if req.N < 0 || req.N > 128 {
 		return nil, badRequest("n", "n must be from 1 to 128")
 	}
-	a := &chatAnswer{id: digest(x.model(), string(req.Messages)), choices: max(req.N, 1), prompt: 3, finish: "stop", logprobs: req.Logprobs}
+	a := &chatAnswer{id: id, choices: max(req.N, 1), prompt: 3, finish: "stop", logprobs: req.Logprobs}
 	asked, user := "", false
 	for _, m := range messages {
 		text, extra := partsText(m.Content)
@@ -114,6 +114,7 @@ func (x *exchange) chatAnswer(req *chatRequest) (*chatAnswer, error) {
 			return nil, err
 		}
 	}
+	a.resume(prefix)
 	var cut bool
 	if a.pieces, cut = truncate(a.pieces, max(req.MaxTokens, req.MaxCompletionTokens)); cut {
 		a.finish = "length"
@@ -252,7 +253,7 @@ func (x *exchange) completion(a *chatAnswer) chatBody {
 	if x.fault.emptyChoices {
 		body.Choices = []choice{}
 	}
-	body.Usage = a.usage()
+	body.Usage = x.told(a.usage())
 	return body
 }
 
@@ -320,9 +321,9 @@ func (x *exchange) chatStream(a *chatAnswer, withUsage bool) error {
 			return err
 		}
 	}
-	if withUsage {
+	if withUsage && !x.fault.noUsage {
 		body := x.chatBody(a, "chat.completion.chunk")
-		body.Usage = a.usage()
+		body.Usage = x.told(a.usage())
 		if err := t.event("", body); err != nil {
 			return err
 		}

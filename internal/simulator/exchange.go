@@ -157,6 +157,8 @@ func (x *exchange) fail() (done bool, err error) {
 		return true, x.hang()
 	case f.status != 0:
 		return true, statusError(f, f.status)
+	case f.dribble > 0:
+		return true, x.dribble()
 	case f.contextLength:
 		e := badRequest("messages", "This model's maximum context length is 8192 tokens. However, your messages resulted in %d tokens. Please reduce the length of the messages.", max(8193, x.in.size/4))
 		e.code = "context_length_exceeded"
@@ -244,9 +246,12 @@ func (x *exchange) reset() error {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn() // below TLS, which would say goodbye
 	}
-	if t, ok := conn.(*net.TCPConn); ok {
+	switch c := conn.(type) {
+	case *net.TCPConn:
 		// Without lingering the kernel answers with RST. If it cannot be set, the close below is still a cut.
-		_ = t.SetLinger(0)
+		_ = c.SetLinger(0)
+	case interface{ Reset() }: // a connection in memory
+		c.Reset()
 	}
 	_ = conn.Close()
 	return errCut
@@ -269,6 +274,14 @@ func (x *exchange) open(status int, contentType string) error {
 func (x *exchange) write(b []byte) error {
 	if x.r.Context().Err() != nil {
 		return errGone
+	}
+	for d := x.fault.drip; d > 0 && len(b) > 1; b = b[1:] {
+		if _, err := x.w.Write(b[:1]); err != nil {
+			return errGone
+		}
+		if err := errors.Join(x.flush(), x.wait(d)); err != nil {
+			return err
+		}
 	}
 	if _, err := x.w.Write(b); err != nil {
 		return errGone
@@ -312,6 +325,10 @@ func (x *exchange) unary(v any, tokens int) error {
 	switch {
 	case f.garbage.set:
 		return x.send(200, "application/json", body[:len(body)*2/3])
+	case f.shortLength:
+		return x.tooMuch(body)
+	case f.drip > 0:
+		return errors.Join(x.open(200, "application/json"), x.write(body))
 	case f.cut.set, f.stall.set:
 		x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		if err := errors.Join(x.open(200, "application/json"), x.write(body[:len(body)/2])); err != nil {

@@ -33,9 +33,9 @@ type pace struct {
 // fault is a parsed spec.
 type fault struct {
 	pace
-	once int // 0 = always
-
-	status                    int
+	schedule
+	statuses                  []int // in turn, call by call; empty = none
+	status                    int   // this call's
 	code, kind, message       string
 	header                    http.Header
 	contextLength, filter     bool
@@ -45,6 +45,11 @@ type fault struct {
 	comments, noDone          bool
 	cut, stall, garbage       position
 	errorEvent, endAt         position
+	torn, shortLength         bool
+	dribble, drip             time.Duration
+	noUsage, zeroUsage        bool
+	prefill                   string // what becomes of an assistant's message at the end: "" and continue, ignore, reject
+	voice                     string // the model's name as texts say it; "" = its own
 }
 
 // faultRow is one word of the fault language.
@@ -55,13 +60,14 @@ type faultRow struct {
 
 // faultRows is the fault language: the parser's table and the text of Faults.
 var faultRows = []faultRow{
-	{"status", "N", "answer with HTTP status N (400 to 599) and an error of OpenAI's form", func(f *fault, v string) error {
-		return intIn(&f.status, v, "", 400, 599)
-	}},
+	{"status", "N", "answer with HTTP status N (400 to 599) and an error of OpenAI's form; several, as in 500|503, take turns", statuses},
 	{"code", "TEXT", "the error's code, with status or error-event", func(f *fault, v string) error { return text(&f.code, v) }},
 	{"type", "TEXT", "the error's type, with status or error-event", func(f *fault, v string) error { return text(&f.kind, v) }},
 	{"message", "TEXT", "the error's message, with status or error-event", func(f *fault, v string) error { return text(&f.message, v) }},
-	{"retry-after", "TEXT", "the Retry-After header, seconds as a rule", func(f *fault, v string) error {
+	{"retry-after", "TEXT", "the Retry-After header, seconds as a rule; past is a date that is over", func(f *fault, v string) error {
+		if v == "past" {
+			v = "Wed, 21 Oct 2015 07:28:00 GMT"
+		}
 		return addHeader(f, "Retry-After:"+v)
 	}},
 	{"retry-after-ms", "N", "the Retry-After-Ms header", func(f *fault, v string) error { return addHeader(f, "Retry-After-Ms:"+v) }},
@@ -86,9 +92,22 @@ var faultRows = []faultRow{
 	{"error-event", "N", "an error event after N content events (default 0: the first event of a 200); a JSON answer becomes a 200 with an error",
 		at(func(f *fault) *position { return &f.errorEvent }, 0)},
 	{"no-done", "", "end the stream without [DONE]", flag(func(f *fault) *bool { return &f.noDone })},
+	{"torn", "", "with cut: in the middle of the next event, and of a character", flag(func(f *fault) *bool { return &f.torn })},
+	{"short-length", "", "a Content-Length that is shorter than the JSON answer", flag(func(f *fault) *bool { return &f.shortLength })},
+	{"dribble", "DURATION", "send the response head byte by byte, one every DURATION", func(f *fault, v string) error { return duration(&f.dribble, v, "10s") }},
+	{"drip", "DURATION", "send the answer's bytes one by one, one every DURATION", func(f *fault, v string) error { return duration(&f.drip, v, "10s") }},
+	{"no-usage", "", "an answer without usage", flag(func(f *fault) *bool { return &f.noUsage })},
+	{"zero-usage", "", "an answer whose usage is zero", flag(func(f *fault) *bool { return &f.zeroUsage })},
 	{"once", "N", "only the first N calls (default 1) of this model with this spec fail", func(f *fault, v string) error {
 		return intIn(&f.once, v, "1", 1, 1<<30)
 	}},
+	{"share", "N", "only N in a hundred calls fail, evenly spread", func(f *fault, v string) error { return intIn(&f.share, v, "", 1, 100) }},
+	{"after", "DURATION", "fail only when so long has passed since the first call", func(f *fault, v string) error { return duration(&f.after, v, "") }},
+	{"for", "DURATION", "fail only for so long after the first call (or after that of after=)", func(f *fault, v string) error { return duration(&f.window, v, "") }},
+	{"flap", "DURATION", "fail for so long, work for so long, and so on, from the first call", func(f *fault, v string) error { return duration(&f.flap, v, "2s") }},
+	{"prefill", "HOW", "an assistant's message at the end: continue it (default), ignore it (answer from the start) or reject it (400); not a failure",
+		prefill},
+	{"voice", "NAME", "speak as the model NAME, so that two models say the same; not a failure", func(f *fault, v string) error { return text(&f.voice, v) }},
 	{"events", "N", "content events of the answer; not a failure", func(f *fault, v string) error { return intIn(&f.events, v, "", 1, maxEvents) }},
 	{"reasoning", "N", "reasoning_content events before the answer (default 1); not a failure", func(f *fault, v string) error {
 		return intIn(&f.reasoning, v, "1", 1, maxEvents)
@@ -103,7 +122,8 @@ var faultRows = []faultRow{
 }
 
 // Faults describes the fault language, one word a line, for a command's help. A spec is a comma-separated list of words, given as
-// model suffix (name+fault=spec), as x-sim-fault header or by Options.Fault; specs from several places are joined in this order.
+// model suffix (name+fault=spec), as x-sim-fault header or by Options.Fault; specs from several places are joined in this order. Specs that a
+// semicolon parts are tried in turn: the first that its own once, share, after, for and flap leave in force is the call's.
 func Faults() string {
 	var b strings.Builder
 	for _, row := range faultRows {
@@ -135,36 +155,10 @@ func parseFault(spec string) (fault, error) {
 			return fault{}, fmt.Errorf("fault %s: %w", name, err)
 		}
 	}
-	if f.status == 0 && !f.errorEvent.set && (f.code != "" || f.kind != "" || f.message != "") {
+	if f.statuses == nil && !f.errorEvent.set && (f.code != "" || f.kind != "" || f.message != "") {
 		return fault{}, errors.New("fault code, type and message need status or error-event")
 	}
 	return f, nil
-}
-
-// choose finds the fault of a request, and counts it where it is limited. The spec it returns is "" where once=N is used up.
-func (s *Server) choose(r *http.Request, model string) (fault, string, error) {
-	base, suffix, _ := strings.Cut(model, faultMark)
-	specs := []string{suffix, r.Header.Get(faultHeader)}
-	if s.opts.Fault != nil {
-		specs = append(specs, s.opts.Fault(r, model))
-	}
-	specs = slices.DeleteFunc(specs, func(s string) bool { return s == "" })
-	spec := strings.Join(specs, ",")
-	f, err := parseFault(spec)
-	if err != nil {
-		return fault{}, spec, &apiError{status: 400, kind: "invalid_request_error", code: "bad_fault", message: err.Error()}
-	}
-	if f.once == 0 {
-		return f, spec, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := base + "\x00" + spec
-	s.uses[key]++
-	if s.uses[key] > f.once {
-		return fault{pace: f.pace}, "", nil
-	}
-	return f, spec, nil
 }
 
 func intIn(p *int, v, absent string, low, high int) error {
@@ -176,6 +170,26 @@ func intIn(p *int, v, absent string, low, high int) error {
 		return fmt.Errorf("%q is no number from %d to %d", v, low, high)
 	}
 	*p = n
+	return nil
+}
+
+// statuses reads one status, or several that take turns.
+func statuses(f *fault, v string) error {
+	for one := range strings.SplitSeq(v, "|") {
+		var n int
+		if err := intIn(&n, one, "", 400, 599); err != nil {
+			return err
+		}
+		f.statuses = append(f.statuses, n)
+	}
+	return nil
+}
+
+func prefill(f *fault, v string) error {
+	if v != "continue" && v != "ignore" && v != "reject" {
+		return fmt.Errorf("%q is not continue, ignore or reject", v)
+	}
+	f.prefill = v
 	return nil
 }
 

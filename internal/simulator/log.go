@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -71,6 +73,34 @@ func (c Call) MarshalJSON() ([]byte, error) {
 
 // Log returns the calls since New or Reset, oldest first, open ones included. The caller owns what it gets.
 func (s *Server) Log() []Call { return s.log.snapshot() }
+
+// Total is what the log holds of one model: what a gateway's own account of it can be held against.
+type Total struct {
+	Calls     int            `json:"calls"`
+	Statuses  map[string]int `json:"statuses"` // calls by the status sent; "0" where none was
+	Endings   map[Ending]int `json:"endings"`
+	TokensIn  int            `json:"tokens_in"`
+	TokensOut int            `json:"tokens_out"` // produced, whoever got them
+}
+
+// Totals sums the log up by model, fault suffixes cut off.
+func (s *Server) Totals() map[string]*Total {
+	all := map[string]*Total{}
+	for _, c := range s.Log() {
+		name, _, _ := strings.Cut(c.Model, faultMark)
+		t := all[name]
+		if t == nil {
+			t = &Total{Statuses: map[string]int{}, Endings: map[Ending]int{}}
+			all[name] = t
+		}
+		t.Calls++
+		t.Statuses[strconv.Itoa(c.Status)]++
+		t.Endings[c.Ending]++
+		t.TokensIn += c.TokensIn
+		t.TokensOut += c.TokensOut
+	}
+	return all
+}
 
 // Await returns nil once ok holds for the log, or the context's cause. It is how a test sees that a call was freed, which no answer
 // can tell it. ok may be called often.

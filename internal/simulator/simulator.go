@@ -2,7 +2,7 @@
 // demand in the ways real providers fail, and to remember what it was asked.
 //
 // Invariants: nothing is computed by a model, and every text answer says so; an answer depends on the request alone (model, prompt,
-// options), never on the clock or on earlier calls, except where a fault is limited with once=N; every wait ends at once when the
+// options), never on the clock or on earlier calls, except where a fault is limited to some of the calls; every wait ends at once when the
 // client leaves; and when a client has seen the end of an answer, Log already shows that call as ended.
 package simulator
 
@@ -41,7 +41,7 @@ type Server struct {
 	log  callLog
 
 	mu   sync.Mutex
-	uses map[string]int // calls seen by a fault with once=N, by model and spec
+	uses map[string]*use // what a fault that is limited to some of the calls has seen, by model and spec
 }
 
 // New returns a provider that answers at once and without faults unless a request or o asks for one.
@@ -58,14 +58,15 @@ func New(o Options) *Server {
 	if o.LogCalls <= 0 {
 		o.LogCalls = 1000
 	}
-	s := &Server{opts: o, uses: map[string]int{}}
+	s := &Server{opts: o, uses: map[string]*use{}}
 	s.log.limit = o.LogCalls
 	return s
 }
 
-// ServeHTTP answers one request. GET /_sim/log shows the log, DELETE /_sim/log empties it; everything else is the provider.
+// ServeHTTP answers one request. GET /_sim/log shows the log, GET /_sim/totals its sums by model, DELETE /_sim/log empties it; everything else is
+// the provider.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/_sim/log" {
+	if r.URL.Path == "/_sim/log" || r.URL.Path == "/_sim/totals" {
 		s.serveLog(w, r)
 		return
 	}
@@ -79,7 +80,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Reset empties the log and starts the counts of once=N anew.
+// Reset empties the log and starts the counts and clocks of limited faults anew.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	clear(s.uses)
@@ -109,7 +110,7 @@ func (s *Server) authorized(r *http.Request) bool {
 	return subtle.ConstantTimeCompare([]byte(strings.TrimSpace(token)), []byte(s.opts.Key)) == 1
 }
 
-// serveLog answers /_sim/log. Credentials are struck out of it: a mock may be left running with real keys pointed at it.
+// serveLog answers /_sim/log and /_sim/totals. Credentials are struck out of it: a mock may be left running with real keys pointed at it.
 func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !s.authorized(r):
@@ -117,6 +118,9 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodDelete:
 		s.Reset()
 		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodGet && r.URL.Path == "/_sim/totals":
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.Totals()) // a failed write means that the reader left
 	case r.Method == http.MethodGet:
 		calls := s.Log()
 		for i := range calls {

@@ -77,6 +77,11 @@ func (t *stream) breakpoint(last bool) error {
 			return err
 		}
 		return errEnded
+	case here(f.cut) && f.torn:
+		if err := t.x.write([]byte("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xe2\x82")); err != nil {
+			return err
+		}
+		return errCut
 	case here(f.cut):
 		return errCut
 	case here(f.stall):

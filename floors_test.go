@@ -22,6 +22,7 @@ var floors = []struct {
 	{"internal/testkit", 3}, // for tests: it plays the parts around an exchange
 	{"providers/", 1},
 	{"router/pool", 1},
+	{"router/regret", 1},
 	{"tenants", 1},
 	{"telemetry", 1},
 	{"xds", 1},

@@ -20,6 +20,7 @@ type Decided struct {
 	Tier     string   // the tier that was chosen; "" for a list of models outside the tiers
 	Models   []*Model // those that the plan asks, in order
 	Eligible int      // candidates that may carry the request, usable now or not
+	Choice   Choice   // how by_gain chose; zero where no rule asked it
 }
 
 // Usable says whether a model can be asked now, and if not why and when it may be.
@@ -35,6 +36,7 @@ type planner struct {
 	b      Bounds // b and needs are values: what is pointed to would escape with the plan
 	needs  Needs
 	tokens int
+	stakes Stakes
 	usable Usable
 	expect int // candidates that add may be called with
 
@@ -46,8 +48,8 @@ type planner struct {
 // Plan makes the list of attempts for a rule. Only models that the bounds allow, that can do what the request needs and whose window holds
 // its tokens (0 = unknown) are candidates: the session's model first (nil = none), then those of the tier that the rule or the gain chooses,
 // then the route's fallback. A rule with a list of models has exactly those. usable may be nil: everything is.
-func (p *Policy) Plan(r *Route, rule *Rule, gain float64, b Bounds, needs Needs, tokens int, session *Model, usable Usable) (Plan, Decided, []Rejected) {
-	pl := &planner{p: p, r: r, b: b, needs: needs, tokens: tokens, usable: usable}
+func (p *Policy) Plan(r *Route, rule *Rule, stakes Stakes, b Bounds, needs Needs, session *Model, usable Usable) (Plan, Decided, []Rejected) {
+	pl := &planner{p: p, r: r, b: b, needs: needs, tokens: stakes.Tokens, stakes: stakes, usable: usable}
 	pl.plan = Plan{Route: r, Total: r.Attempts.Total, Carrier: r.Carrier, Why: r.carrierWhy()}
 	if rule == nil {
 		return pl.plan, pl.decided, nil
@@ -62,7 +64,7 @@ func (p *Policy) Plan(r *Route, rule *Rule, gain float64, b Bounds, needs Needs,
 	}
 	tier := rule.Tier
 	if rule.ByGain {
-		tier = pl.byGain(gain)
+		tier = pl.byGain()
 	}
 	by := "rule"
 	if session != nil && pl.add(session, session.Tier, "session") {
@@ -151,31 +153,6 @@ func (pl *planner) allTiers() {
 	}
 }
 
-// byGain chooses between the first and the last tier with an eligible model; nil when there is none. A gain that is not a number leaves
-// what the route prefers.
-func (pl *planner) byGain(gain float64) *Tier {
-	var first, last *Tier
-	for _, t := range pl.p.Tiers {
-		for _, m := range t.Models {
-			if kind, _ := pl.unfit(m); kind == "" {
-				if first == nil {
-					first = t
-				}
-				last = t
-				break
-			}
-		}
-	}
-	strong := gain > pl.r.ByGain.Above
-	if gain != gain {
-		strong = pl.r.ByGain.Prefer == "strong"
-	}
-	if strong {
-		return last
-	}
-	return first
-}
-
 // add puts a model's attempts into the plan and reports whether it did. A model is looked at once.
 func (pl *planner) add(m *Model, tier, by string) bool {
 	if slices.Contains(pl.decided.Models, m) || slices.ContainsFunc(pl.rejected, func(r Rejected) bool { return r.Model == m.Key }) {
@@ -185,13 +162,13 @@ func (pl *planner) add(m *Model, tier, by string) bool {
 		pl.rejected = append(pl.rejected, Rejected{Model: m.Key, Kind: kind, Reason: why})
 		return false
 	}
-	pl.decided.Eligible++
 	if pl.usable != nil {
 		if ok, why, after := pl.usable(m); !ok {
-			pl.rejected = append(pl.rejected, Rejected{Model: m.Key, Kind: RejectedByState, Reason: why, Down: true, After: after})
+			pl.down(m, why, after)
 			return false
 		}
 	}
+	pl.decided.Eligible++
 	if pl.plan.Attempts == nil {
 		n := min(pl.expect, maxExpected)
 		pl.plan.Attempts, pl.decided.Models = make([]Attempt, 0, n*pl.r.Attempts.PerModel), make([]*Model, 0, n)
@@ -201,6 +178,12 @@ func (pl *planner) add(m *Model, tier, by string) bool {
 		pl.plan.Attempts = append(pl.plan.Attempts, Attempt{Model: m, Tier: tier, By: by})
 	}
 	return true
+}
+
+// down leaves out a model that may carry the request and cannot be asked now.
+func (pl *planner) down(m *Model, why string, after time.Duration) {
+	pl.decided.Eligible++
+	pl.rejected = append(pl.rejected, Rejected{Model: m.Key, Kind: RejectedByState, Reason: why, Down: true, After: after})
 }
 
 // unfit says why a model may not carry the request: the kind, "" when it may, and the reason.

@@ -201,7 +201,7 @@ func TestPlan(t *testing.T) {
 		{"by gain, bound", "plain", "rule 1", 0.9, home, Needs{}, 0, "", nil, "small", "cheap", 1},
 		{"by gain, cannot", "plain", "rule 1", 0, free, Needs{Vision: true}, 0, "", nil, "middle big bigger", "mid", 3},
 		{"by gain, too long", "plain", "rule 1", 0, free, Needs{}, 9000, "", nil, "middle big bigger", "mid", 3},
-		{"by gain, down", "plain", "rule 1", 0, free, Needs{}, 0, "", down("small"), "middle big bigger", "cheap", 4},
+		{"by gain, down", "plain", "rule 1", 0, free, Needs{}, 0, "", down("small"), "middle big bigger", "mid", 4},
 		{"tier and fallback both ways", "auto", "maths", 0, free, Needs{}, 0, "", nil, "big bigger middle small", "strong", 4},
 		{"middle tier", "auto", "middling", 0, free, Needs{}, 0, "", nil, "middle big bigger small", "mid", 4},
 		{"bound tier falls to the weaker", "auto", "maths", 0, home, Needs{}, 0, "", nil, "small", "strong", 1},
@@ -222,7 +222,7 @@ func TestPlan(t *testing.T) {
 	} {
 		r := route(t, p, c.route)
 		i := slices.IndexFunc(r.Rules, func(x *Rule) bool { return x.Name == c.rule })
-		plan, d, rejected := p.Plan(r, r.Rules[i], c.gain, c.bounds, c.needs, c.tokens, p.Models[c.session], c.usable)
+		plan, d, rejected := p.Plan(r, r.Rules[i], Stakes{Gain: c.gain, Tokens: c.tokens}, c.bounds, c.needs, p.Models[c.session], c.usable)
 		if got := models(plan); got != c.want || d.Tier != c.tier || d.Eligible != c.eligible {
 			t.Errorf("%s: %q, tier %q, %d eligible; expected %q, %q, %d (rejected %v)", c.name, got, d.Tier, d.Eligible, c.want, c.tier, c.eligible, rejected)
 		}
@@ -383,7 +383,7 @@ func TestBoundariesHold(t *testing.T) {
 		}
 		matched, _ := r.Match(f, false)
 		session := p.Models[rapid.SampledFrom([]string{"", "m0", "m3", "m7"}).Draw(rt, "session")]
-		plan, _, _ := p.Plan(r, matched, rapid.Float64Range(-1, 1).Draw(rt, "gain"), bounds, Needs{}, 0, session, usable)
+		plan, _, _ := p.Plan(r, matched, Stakes{Gain: rapid.Float64Range(-1, 1).Draw(rt, "gain")}, bounds, Needs{}, session, usable)
 		permitted := func(name string) bool {
 			for _, r := range rules {
 				if (r.broken || r.on) && !slices.Contains(r.only, name) {

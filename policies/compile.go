@@ -15,7 +15,9 @@ type Options struct {
 	Classes  []string                          // names of the classifier's classes; empty = names of classes are not checked
 	Env      func(string) (string, bool)       // nil = the process's environment
 	ReadFile func(name string) ([]byte, error) // nil = os.ReadFile
-	Offline  bool                              // do not resolve secrets or read certificates: for checks where they are not at hand
+	// Classifier names the classifier that decides, as calibrations do; "" = calibrations of any are taken.
+	Classifier string
+	Offline    bool // do not resolve secrets or read certificates: for checks where they are not at hand
 }
 
 // Load reads, parses and compiles a policy file. The error is Problems, or what reading the file gave.

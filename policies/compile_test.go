@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 	if r.Attempts.PerModel != 2 || r.Attempts.Total != 4 || len(r.Attempts.On) != 6 {
 		t.Errorf("attempts %+v", r.Attempts)
 	}
-	if r.ByGain != (ByGain{"cheap", 0.12}) || !reflect.DeepEqual(r.Fallback, []string{"same_tier", "stronger"}) {
+	if r.ByGain != (ByGain{Prefer: "cheap", Above: 0.12}) || !reflect.DeepEqual(r.Fallback, []string{"same_tier", "stronger"}) {
 		t.Errorf("by_gain %+v, fallback %v", r.ByGain, r.Fallback)
 	}
 	if r.Carrier != "executor" || r.Rescue != "" || r.Keepalive != "committed" || r.Lossy != "warn" || r.Content != "off" {
@@ -95,7 +95,6 @@ func TestFullLanguage(t *testing.T) {
 		refused = append(refused, p.Path)
 	}
 	want := []string{
-		"routes.auto.by_gain.max_regret", "routes.auto.by_gain.calibration",
 		"auth.admin[0].hash", "auth.oidc", "tenants.acme.keys[0].hash", "tenants.acme.limits", "tenants.acme.budget", "state.redis",
 	}
 	if d := cmp.Diff(want, refused); d != "" {
@@ -142,7 +141,7 @@ telemetry: {content: full, otlp: {endpoint: {env: NOT_SET}}}
 	}
 	want := []string{
 		"providers.pool.queue", "providers.pool.gpu", "providers.out.concurrent", "providers.out.on_cancel", "providers.far.on_cancel", "routes.auto.lossy", "routes.auto.rules[1]", "routes.auto.rescue", "routes.auto.escalate", "routes.auto.cache", "routes.auto.keepalive",
-		"routes.auto.by_gain.quality_value", "routes.auto.content", "routes.auto.timeouts.idle", "routes.second.match[0]",
+		"routes.auto.content", "routes.auto.timeouts.idle", "routes.second.match[0]",
 		"state.path", "server.concurrent", "server.memory", "server.criticality", "feedback", "telemetry.content", "telemetry.otlp.endpoint",
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -159,7 +158,7 @@ func TestCarrier(t *testing.T) {
 		{"carrier: envoy, rescue: off", "envoy", "carrier is written in the route"},
 	} {
 		p := mustLoad(t, strings.Replace(minimal, "[{use: [small]}]", "[{use: [small]}], "+c.lines, 1))
-		plan, _, _ := p.Plan(p.Routes[0], p.Routes[0].Rules[0], 0, Bounds{Free: true}, Needs{}, 0, nil, nil)
+		plan, _, _ := p.Plan(p.Routes[0], p.Routes[0].Rules[0], Stakes{}, Bounds{Free: true}, Needs{}, nil, nil)
 		if plan.Carrier != c.carrier || plan.Why != c.why {
 			t.Errorf("%q: carried by %s (%s)", c.lines, plan.Carrier, plan.Why)
 		}

@@ -22,7 +22,7 @@ func (c *compiler) later(root *node) {
 	}
 	for _, e := range root.at("routes").each() {
 		money(e.value)
-		c.laterRoute(e.value, refuse, inert)
+		c.laterRoute(e.value, inert)
 	}
 	for _, e := range root.at("tenants").each() {
 		money(e.value)
@@ -58,10 +58,7 @@ func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) 
 	}
 }
 
-func (c *compiler) laterRoute(n *node, refuse, inert func(n *node, key, why string)) {
-	refuse(n.at("by_gain"), "max_regret", "the loss of quality would not be bounded")
-	refuse(n.at("by_gain"), "calibration", "the gains would not be the measured ones")
-	inert(n.at("by_gain"), "quality_value", "price and latency are not weighed")
+func (c *compiler) laterRoute(n *node, inert func(n *node, key, why string)) {
 	if s := n.at("rescue").str("off"); s != "off" {
 		inert(n, "rescue", "a stream that breaks ends in one error")
 	}

@@ -2,12 +2,12 @@ package policies
 
 import (
 	"encoding/pem"
-	"errors"
 	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -27,6 +27,8 @@ func testPresets() map[string]Preset {
 var testClasses = []string{"chat", "code", "extraction", "math", "planning", "rewriting"}
 
 // testOptions knows the environment and files that test policies name, and nothing of this machine.
+const calibrationFile = `{"version":1,"route":"auto","threshold":0.07,"max_regret":0.1,"bound":0.09,"confidence":0.95,"coverage":0.6,"records":900,"kept":540,"lost":30,"data":"sha256:00","classifier":"abc","made":"2026-11-01T00:00:00Z"}`
+
 func testOptions() Options {
 	env := map[string]string{
 		"OPENAI_API_KEY": "sk-canary-openai", "HOUSE_KEY": "canary-house", "SLUICE_PEPPER": "canary-pepper",
@@ -35,6 +37,8 @@ func testOptions() Options {
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: testCertificate})
 	files := map[string][]byte{
 		"/run/secrets/anthropic": []byte("canary-anthropic\n"), "/etc/house-ca.pem": cert, "/etc/empty": []byte(" \n"),
+		"good.cal.json": []byte(calibrationFile), "loose.cal.json": []byte(strings.Replace(calibrationFile, `"bound":0.09`, `"bound":0.2`, 1)),
+		"other.cal.json": []byte(strings.Replace(calibrationFile, "abc", "xyz", 1)), "broken.cal.json": []byte(`{"version":1,"threshold":3}`),
 		"testdata/bad/a.pem": cert, "testdata/bad/a.key": []byte("key"), "a.pem": cert, "a.key": []byte("key"),
 	}
 	return Options{
@@ -44,7 +48,7 @@ func testOptions() Options {
 			if b, ok := files[filepath.ToSlash(name)]; ok {
 				return b, nil
 			}
-			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("no such file or directory")}
+			return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOENT}
 		},
 	}
 }

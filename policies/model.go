@@ -141,8 +141,13 @@ type Rule struct {
 
 // ByGain chooses between the first and the last allowed tier by the router's gain.
 type ByGain struct {
-	Prefer string  // cheap or strong
-	Above  float64 // gain above which the last tier answers
+	Prefer       string       // cheap or strong
+	Above        float64      // gain above which the last tier answers, without a calibration
+	QualityValue float64      // USD that a right answer is worth; 0 = prices and latency are not weighed
+	MaxRegret    float64      // share of the prompts kept cheap that may lose a right answer; 0 = nothing is promised
+	File         string       // of the calibration, as written; "" = none
+	Calibration  *Calibration // nil = uncalibrated
+	Uncalibrated string       // why, where a calibration was asked for
 }
 
 // AttemptLimits bounds how often upstreams are asked.

@@ -52,13 +52,7 @@ func (c *compiler) route(name string, n *node) *Route {
 	r.Pos = n.key
 	c.matchList(r, n.at("match"))
 	c.rules(r, n.at("rules"))
-	if g := n.at("by_gain"); g != nil {
-		r.ByGain.Prefer = g.at("prefer").str("cheap")
-		if r.ByGain.Prefer == "strong" {
-			r.ByGain.Above = 0 // whoever prefers the strong end gives it every prompt that it is likelier to get right
-		}
-		r.ByGain.Above = g.at("above").number(r.ByGain.Above)
-	}
+	c.byGain(r, n.at("by_gain"))
 	if f := n.at("fallback"); f != nil {
 		r.Fallback = f.strings()
 		c.unique(f)

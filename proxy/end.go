@@ -57,6 +57,9 @@ func (x *Exchange) endAttempt(a *attempt) {
 		a.rec.Usage = llm.Usage{Input: x.promptTokens(), Output: (a.outBytes + 3) / 4}
 		a.rec.UsageKind = llm.UsageEstimated
 	}
+	if a.first && x.pass == nil {
+		x.g.paces.saw(a.plan.Model, a.rec.FirstToken.Sub(a.sent), a.rec.Usage.Output)
+	}
 	if a.plan.Model.Price != nil && a.rec.UsageKind != llm.UsageNone {
 		a.rec.MicroUSD = cost(a.plan.Model.Price, a.rec.Usage)
 	}

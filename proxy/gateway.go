@@ -44,9 +44,11 @@ type Gateway struct {
 	emit     func(*telemetry.Record)
 	jitter   func() float64
 
-	// usable and poolFacts as values, made once.
+	// usable, poolFacts and pace as values, made once.
 	asUsable func(*policies.Model) (ok bool, why string, after time.Duration)
 	asPool   func(name string) policies.PoolFacts
+	asPace   func(*policies.Model) policies.ModelPace
+	paces    paces
 
 	scratch  sync.Pool // of *scratch
 	snap     atomic.Pointer[Snapshot]
@@ -69,7 +71,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 	if g.jitter == nil {
 		g.jitter = randFloat
 	}
-	g.asUsable, g.asPool = g.usable, g.poolFacts
+	g.asUsable, g.asPool, g.asPace = g.usable, g.poolFacts, g.pace
 	g.Swap(p)
 	return g
 }

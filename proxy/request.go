@@ -87,6 +87,7 @@ func (x *Exchange) input() *router.Input {
 		Route:    x.route,
 		Usable:   x.g.asUsable,
 		Pool:     x.g.asPool,
+		Pace:     x.g.asPace,
 		Now:      x.rec.Start,
 	}
 }

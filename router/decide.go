@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -29,7 +30,7 @@ type Router struct {
 // New returns a router.
 func New(o Options) *Router {
 	if o.Classifier == nil {
-		o.Classifier = NewHeuristic()
+		o.Classifier = NewClassifier()
 	}
 	if o.Sessions <= 0 {
 		o.Sessions = DefaultSessions
@@ -58,7 +59,8 @@ type Decision struct {
 	Boundaries []policies.Trace // with Explain
 	Rules      []policies.Trace // with Explain
 	Rejected   []policies.Rejected
-	Session    bool // the conversation's model was kept
+	Choice     policies.Choice // how by_gain chose, where a rule asked it
+	Session    bool            // the conversation's model was kept
 	Facts      policies.Facts
 	Content    Content
 
@@ -197,12 +199,13 @@ func (r *Router) classify(p Prompt) (c Class, err error) {
 // plan fills in the plan and returns how many models were eligible at all.
 func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies.Rule) (eligible int) {
 	f := &d.Facts
-	gain := d.Gain
+	stakes := policies.Stakes{Gain: d.Gain, Tokens: f.Req.Tokens, Out: cmp.Or(f.Req.MaxTokens, in.Route.MaxTokens.Default), Pace: in.Pace}
 	if f.TaskErr != nil {
-		gain = math.NaN() // by_gain then does what the route prefers
+		stakes.Gain = math.NaN() // by_gain then does what the route prefers
 	}
 	ask := func(session *policies.Model) (dec policies.Decided) {
-		d.Plan, dec, d.Rejected = p.Plan(in.Route, rule, gain, d.Bounds, f.Req.Needs, f.Req.Tokens, session, in.Usable)
+		d.Plan, dec, d.Rejected = p.Plan(in.Route, rule, stakes, d.Bounds, f.Req.Needs, session, in.Usable)
+		d.Choice = dec.Choice
 		return dec
 	}
 	var kept *policies.Model
@@ -295,6 +298,7 @@ func (d *Decision) reason(rule *policies.Rule) {
 	}
 	if rule.ByGain {
 		b = append(b, " by_gain"...)
+		b = d.chosen(b)
 	}
 	if d.Tier != "" {
 		b = append(b, " tier="...)
@@ -308,4 +312,27 @@ func (d *Decision) reason(rule *policies.Rule) {
 		b = strconv.AppendQuoteToASCII(b, n)
 	}
 	d.Reason = string(b)
+}
+
+// chosen tells how by_gain chose: the threshold and whether it is a measured one, or what the last tier's answer is worth more.
+func (d *Decision) chosen(b []byte) []byte {
+	g, c := &d.Plan.Route.ByGain, &d.Choice
+	switch c.By {
+	case "above", "calibration":
+		b = append(b, " above="...)
+		b = strconv.AppendFloat(b, c.Threshold, 'g', 3, 64)
+	case "value":
+		b = append(b, " worth="...)
+		b = strconv.AppendFloat(b, c.Worth, 'g', 3, 64)
+	}
+	switch {
+	case c.Unpriced != "":
+		b = append(append(b, " unpriced="...), c.Unpriced...)
+	case g.Uncalibrated != "":
+		b = append(b, " uncalibrated"...)
+	case c.By == "calibration":
+		b = append(b, " regret<="...)
+		b = strconv.AppendFloat(b, g.Calibration.Bound, 'g', 3, 64)
+	}
+	return b
 }

@@ -80,7 +80,7 @@ func needNames(n policies.Needs) (names []string, each []policies.Needs) {
 // refuse says why no model was ever eligible. It plans again with parts of the request left out: what then becomes possible is the reason.
 func refuse(p *policies.Policy, r *policies.Route, rule *policies.Rule, gain float64, b policies.Bounds, n policies.Needs, tokens int) *llm.Error {
 	could := func(b policies.Bounds, n policies.Needs, tokens int) bool {
-		_, d, _ := p.Plan(r, rule, gain, b, n, tokens, nil, nil)
+		_, d, _ := p.Plan(r, rule, policies.Stakes{Gain: gain, Tokens: tokens}, b, n, nil, nil)
 		return d.Eligible > 0
 	}
 	free := policies.Bounds{Free: true}

@@ -23,6 +23,8 @@ type Input struct {
 	// Usable says whether a model can be asked now, else why not and when it may be again. nil: every model can.
 	Usable func(*policies.Model) (ok bool, why string, after time.Duration)
 	Pool   func(name string) policies.PoolFacts
+	// Pace tells what has been seen of a model lately, for quality_value. nil: nothing has.
+	Pace   func(*policies.Model) policies.ModelPace
 	Budget policies.BudgetFacts
 	// BudgetErr says that the budget's state could not be had.
 	BudgetErr error

@@ -199,6 +199,24 @@ type decisionFacts struct {
 	Tier    string             `json:"tier"`
 	Reason  string             `json:"reason"`
 	Session bool               `json:"session"`
+	ByGain  *choiceFacts       `json:"by_gain,omitempty"`
+}
+
+// choiceFacts are how by_gain chose between two tiers. Money is in USD an answer.
+type choiceFacts struct {
+	By           string   `json:"by"` // above, calibration, value or preference
+	Threshold    *float64 `json:"threshold,omitempty"`
+	RunnerUp     string   `json:"runner_up"`
+	QualityValue float64  `json:"quality_value,omitempty"`
+	Worth        *float64 `json:"worth,omitempty"`
+	Extra        *float64 `json:"extra_price,omitempty"`
+	Slower       *float64 `json:"latency_price,omitempty"`
+	Unpriced     string   `json:"unpriced,omitempty"`
+	MaxRegret    float64  `json:"max_regret,omitempty"`
+	Bound        float64  `json:"bound,omitempty"`
+	Confidence   float64  `json:"confidence,omitempty"`
+	Uncalibrated string   `json:"uncalibrated,omitempty"`
+	Why          string   `json:"why"`
 }
 
 type planned struct {
@@ -239,6 +257,9 @@ func explain(d *router.Decision, route *policies.Route, refusal error) *explanat
 		for i, name := range router.Classes {
 			e.Decision.ClassP[name] = d.ClassP[i]
 		}
+	}
+	if d.Choice.By != "" {
+		e.Decision.ByGain = chosen(d, &route.ByGain)
 	}
 	for _, a := range d.Plan.Attempts {
 		if n := len(e.Plan); n > 0 && e.Plan[n-1].Model == a.Model.Key {

@@ -29,6 +29,14 @@ func (e *explanation) text() string {
 	if d.Class != "" {
 		fmt.Fprintf(&b, "            class %s (%s), gain %+.3f, novelty %.3f\n", d.Class, d.likeliest(), d.Gain, d.Novelty)
 	}
+	if g := d.ByGain; g != nil {
+		fmt.Fprintf(&b, "            by_gain: %s\n", g.Why)
+		if g.Uncalibrated != "" {
+			fmt.Fprintf(&b, "            uncalibrated: %s, so nothing is promised\n", g.Uncalibrated)
+		} else if g.Bound > 0 {
+			fmt.Fprintf(&b, "            of the prompts kept cheap at most %.1f %% lose a right answer, with %.3g %% confidence\n", 100*g.Bound, 100*g.Confidence)
+		}
+	}
 	if d.Session {
 		b.WriteString("            the conversation keeps its model\n")
 	}

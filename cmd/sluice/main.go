@@ -42,6 +42,7 @@ type cli struct {
 	Check     checkCmd     `cmd:"" help:"Print every problem of a policy, then run its tests."`
 	Explain   explainCmd   `cmd:"" help:"Say what would happen to a request, and why. Calls nobody."`
 	Classify  classifyCmd  `cmd:"" help:"Classify prompts, one JSON object a line."`
+	Calibrate calibrateCmd `cmd:"" help:"Compute by_gain's threshold and its bound from judged prompts."`
 	Keys      keysCmd      `cmd:"" help:"Make keys, and list those of a policy."`
 	Demo      demoCmd      `cmd:"" help:"Send six prompts through a gateway and show what went where and why."`
 	Mock      mockCmd      `cmd:"" help:"Run the simulated provider. Its answers say that they are simulated."`

@@ -18,7 +18,7 @@ import (
 
 // options are what policies compile with. Offline leaves secrets alone: for commands that call nobody.
 func (w *world) options(offline bool) policies.Options {
-	return policies.Options{Presets: providers.Presets(), Classes: router.Classes[:], Env: w.env, ReadFile: os.ReadFile, Offline: offline}
+	return policies.Options{Presets: providers.Presets(), Classes: router.Classes[:], Classifier: router.ClassifierID(), Env: w.env, ReadFile: os.ReadFile, Offline: offline}
 }
 
 // refused prints the problems of a policy that does not load, in the contract's form, and returns the failure that says no more. Any other error

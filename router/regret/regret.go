@@ -25,12 +25,12 @@ type Result struct {
 
 // starts are the shares of the records at which a search begins, and step is how much further each next test goes. They do not depend on the
 // labels: given the gains they are fixed before a label is looked at.
-var starts = [...]float64{.1, .3, .5, .7}
+var starts = [...]float64{.2, .5}
 
 const step = .025
 
 // Calibrate finds the largest threshold whose regret is at most limit with the confidence (as 0.95). Thresholds are tested from small to large
-// in a fixed sequence that ends at the first one that fails (learn then test), from four places which share the allowed error equally. So the
+// in a fixed sequence that ends at the first one that fails (learn then test), from places which share the allowed error equally. So the
 // promise fails with at most 1 - confidence, however many thresholds were looked at. Not attainable means that no threshold passed.
 func Calibrate(records []Record, limit, confidence float64) Result {
 	sorted := slices.Clone(records)
@@ -80,4 +80,13 @@ func whole(sorted []Record, kept int) int {
 		kept--
 	}
 	return kept
+}
+
+// Fewest returns how many records are needed before a limit can be shown, if none of them lost anything.
+func Fewest(limit, confidence float64) int {
+	if limit <= 0 || limit >= 1 {
+		return math.MaxInt
+	}
+	alpha := (1 - confidence) / float64(len(starts))
+	return int(math.Ceil(math.Log(alpha) / math.Log1p(-limit)))
 }

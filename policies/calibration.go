@@ -98,7 +98,7 @@ func (c *compiler) calibration(g *ByGain, n *node) {
 		c.notice(n, "%s was made with the gains of classifier %s, this one is %s: the route is uncalibrated", n.text, cal.Classifier, c.o.Classifier)
 	default:
 		g.Calibration, g.Uncalibrated = cal, ""
-		sum := sha256.Sum256(append([]byte(c.p.Version), src...))
+		sum := sha256.Sum256(fmt.Append(nil, c.p.Version, cal.Threshold, " ", cal.Bound, " ", cal.Confidence))
 		c.p.Version = hex.EncodeToString(sum[:8]) // another threshold is another policy
 	}
 }

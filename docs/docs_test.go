@@ -227,6 +227,33 @@ func TestEnginesTable(t *testing.T) {
 	}
 }
 
+func TestContinuationsTable(t *testing.T) {
+	documented := rows(section(pages(t)["providers.md"], "Carrying a stream on"))
+	check := func(p *policies.Provider, name string) {
+		c, ok := providers.Continuation(p)
+		want := " a last assistant message"
+		switch {
+		case c.Final:
+			want += ", `continue_final_message`"
+		case c.Member != "":
+			want += " with `" + c.Member + "`"
+		}
+		if row, there := documented[name]; there != ok || ok && row != want+" |\n" {
+			t.Errorf("providers.md, %s: %q, want %q (%t)", name, row, want, ok)
+		}
+		delete(documented, name)
+	}
+	for name := range providers.Presets() {
+		check(&policies.Provider{Preset: name}, name)
+	}
+	for _, name := range []string{"vllm", "sglang", "llamacpp", "ollama", "tgi", "lmdeploy", "trtllm"} {
+		check(&policies.Provider{Own: true, Engine: name}, name)
+	}
+	for name := range documented {
+		t.Errorf("providers.md: nobody is called %s", name)
+	}
+}
+
 var link = regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
 
 func TestLinks(t *testing.T) {

@@ -59,9 +59,6 @@ func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) 
 }
 
 func (c *compiler) laterRoute(n *node, inert func(n *node, key, why string)) {
-	if s := n.at("rescue").str("off"); s != "off" {
-		inert(n, "rescue", "a stream that breaks ends in one error")
-	}
 	inert(n, "escalate", "the first answer is the answer")
 	inert(n, "cache", "nothing is recorded")
 	if n.at("keepalive").str("off") != "off" {

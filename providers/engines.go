@@ -26,9 +26,9 @@ type Engine struct {
 	RunsOnAfterHangup bool
 	// Overload are the statuses with which it says that its queue is full: back-pressure, not ill health.
 	Overload []int
-	// Continues: it can go on with the text of a last assistant message. ContinueField, if any, is the member to set for it.
+	// Continues: it can go on with the text of a last assistant message. ContinueFinal: it must be told to, by continue_final_message.
 	Continues     bool
-	ContinueField string
+	ContinueFinal bool
 	// AnyModel: it answers under whatever name it is called, so a wrong name is not noticed.
 	AnyModel bool
 }
@@ -39,11 +39,11 @@ type Gauges struct{ Running, Waiting, KVUsage, PrefixHits string }
 // engines is the table.
 var engines = map[string]Engine{
 	"vllm": {
-		System: "vllm", Port: 8000, Health: "/health", Metrics: "/metrics", Overload: []int{503, 429}, Continues: true, ContinueField: "continue_final_message",
+		System: "vllm", Port: 8000, Health: "/health", Metrics: "/metrics", Overload: []int{503, 429}, Continues: true, ContinueFinal: true,
 		Gauges: Gauges{"vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:prefix_cache_hits"},
 	},
 	"sglang": {
-		System: "sglang", Port: 30000, Health: "/health", Ready: "/health_generate", Metrics: "/metrics", Overload: []int{503}, Continues: true, ContinueField: "continue_final_message",
+		System: "sglang", Port: 30000, Health: "/health", Ready: "/health_generate", Metrics: "/metrics", Overload: []int{503}, Continues: true, ContinueFinal: true,
 		Gauges: Gauges{"sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:token_usage", "sglang:cache_hit_rate"},
 	},
 	"llamacpp": {

@@ -28,6 +28,9 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 		return Upstream{}, x.attemptFailed(err, "not_sent")
 	}
 	a.fold = x.folds(pa.Model)
+	if x.committed {
+		x.openRescue(a)
+	}
 	up := Upstream{Index: i, Provider: a.provider, Method: x.head.Method, Connect: x.timeouts().Connect}
 	up.URL = x.upstreamURL(base)
 	a.rec.Endpoint = base.Host

@@ -55,6 +55,9 @@ func (x *Exchange) endAttempt(a *attempt) {
 		a.rec.Usage, a.rec.UsageKind = a.usage, llm.UsageReported
 	case x.billed(a):
 		a.rec.Usage = llm.Usage{Input: x.promptTokens(), Output: (a.outBytes + 3) / 4}
+		if a.rescue != nil && a.rescue.prefix {
+			a.rec.Usage.Input += a.rescue.tokens
+		}
 		a.rec.UsageKind = llm.UsageEstimated
 	}
 	if a.first && x.pass == nil {
@@ -111,13 +114,30 @@ func (x *Exchange) sum() {
 		return
 	}
 	last := &r.Attempts[n-1]
-	if last.Class == "" || r.Outcome == "interrupted" || r.Outcome == "client_gone" {
+	switch {
+	case last.Rescue != "":
+		x.sumRescue()
+		return
+	case last.Class == "" || r.Outcome == "interrupted" || r.Outcome == "client_gone":
 		r.Usage, r.UsageKind = last.Usage, last.UsageKind
 	}
 	if r.Outcome == "ok" || r.Outcome == "interrupted" || last.Class == "" || !last.FirstToken.IsZero() {
 		r.Model, r.Provider, r.Tier = last.Model, last.Provider, last.Tier
 		r.ResponseID, r.ResponseModel, r.Finish = last.ResponseID, last.ResponseModel, last.Finish
 	}
+}
+
+// sumRescue fills the totals of a stream that broke: its client knows the attempt that it began with, and has what several of them said.
+func (x *Exchange) sumRescue() {
+	r := &x.rec
+	first := &r.Attempts[x.opener]
+	r.Model, r.Provider, r.Tier, r.ResponseID, r.ResponseModel = first.Model, first.Provider, first.Tier, first.ResponseID, first.ResponseModel
+	if r.Outcome == "ok" {
+		r.Finish = r.Attempts[len(r.Attempts)-1].Finish
+		r.Usage, r.UsageKind = x.wholeUsage(x.attempt)
+		return
+	}
+	r.Usage, r.UsageKind = x.deliveredUsage(), llm.UsageEstimated
 }
 
 // remember lets the session keep the model that answered.

@@ -43,6 +43,10 @@ type Exchange struct {
 	tried     []string                 // pool endpoints that failed in this exchange
 	waited    map[*policies.Model]bool // models whose throttle was waited out once
 
+	opener     int               // index in the record of the attempt that the answer began with
+	voice      llm.Encoder       // that attempt's: it says the last word of a stream that breaks
+	unprefixed []*policies.Model // models that refused an answer's beginning
+
 	committed bool // the client has, or is about to have, its first byte
 	finished  bool // a terminal outcome is decided
 	ended     bool
@@ -59,8 +63,9 @@ type Exchange struct {
 
 // scratch is the memory of an exchange that the next one can use.
 type scratch struct {
-	events []llm.Event
-	held   []byte // of a stream, before its first real event
+	events    []llm.Event
+	held      []byte // of a stream, before its first real event; after it, its last word
+	delivered delivered
 }
 
 // keepBytes bounds what a scratch holds on to between exchanges.
@@ -86,6 +91,7 @@ func (x *Exchange) Release() {
 	clear(s.events[:cap(s.events)])
 	s.events = s.events[:0]
 	s.held = s.held[:0] // an exchange that ended before its first real event, or in an error event, left bytes here
+	s.delivered.open(false)
 	if cap(s.held) > keepBytes {
 		s.held = nil
 	}
@@ -114,10 +120,15 @@ type attempt struct {
 	errHead   map[string][]string
 	seenUsage bool
 	usage     llm.Usage
-	outBytes  int  // of text, reasoning and arguments
-	first     bool // a real event was seen
+	outBytes  int       // of text, reasoning and arguments
+	finishes  int       // choices that have ended
+	first     bool      // a real event was seen
+	rescue    *rescuing // nil = its answer is the client's from its beginning
 	tap       []byte
 }
+
+// whole reports whether every choice of a stream has ended: what is missing is a count or the end mark.
+func (a *attempt) whole(choices int) bool { return a.stream && a.finishes >= max(choices, 1) }
 
 type answerKind uint8
 

@@ -7,11 +7,13 @@ import (
 
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/router/pool"
 )
 
 var errTruncated = errors.New("the answer ended early")
 
-// Fail tells the exchange what went wrong outside its bytes. After Done the plane sends Interrupted and ends the body cleanly.
+// Fail tells the exchange what went wrong outside its bytes. After Done the plane sends Interrupted and ends the body cleanly; after Next it
+// goes on as ever, also when the client has had a part of the answer.
 func (x *Exchange) Fail(c Cause, err error) Verdict {
 	if x.finished && c != CausePanic {
 		return Verdict{Action: Stop}
@@ -36,14 +38,19 @@ func (x *Exchange) Fail(c Cause, err error) Verdict {
 	if c == CauseLimit {
 		name = x.limitName()
 	}
-	if x.committed {
-		x.held = x.interrupt(x.held[:0], e, name)
-		if x.attempt.kind == answerOpaque {
-			return Verdict{Action: Stop} // bytes that are not ours to end: only a broken connection says that they broke off
-		}
-		return Verdict{Action: Done}
+	var v Verdict
+	switch a := x.attempt; {
+	case a.whole(x.env.N) && a.kind == answerEvents: // nothing is missing but the end mark
+		x.held, v = x.writeEvents(x.held[:0], nil, true)
+	case x.committed && a.kind == answerOpaque: // bytes that are not ours to end: only a broken connection says that they broke off
+		a.rec.Class, a.rec.Cause = e.Class, name
+		x.endAttempt(a)
+		x.finished, x.rec.Outcome, x.rec.ErrorCode = true, "interrupted", "stream_interrupted"
+		return Verdict{Action: Stop}
+	default:
+		v = x.attemptFailed(e, name)
 	}
-	return x.attemptFailed(e, name)
+	return v
 }
 
 // cause classifies what a plane saw.
@@ -98,6 +105,9 @@ func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
 	act := policies.ActionFor(string(err.Class))
 	x.book(a, err, act, cause)
 	x.endAttempt(a)
+	if x.committed {
+		return x.rescue(err, act)
+	}
 	if !time.Now().Before(x.total) {
 		return x.giveUp(x.cause(CauseLimit, nil))
 	}
@@ -188,7 +198,7 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 	if same := at + 1; same < len(x.plan.Attempts) && x.plan.Attempts[same].Model == cur {
 		full := err.Class == llm.ClassThrottle || err.Class == llm.ClassCapacity
 		switch {
-		case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur): // another key, another endpoint
+		case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur), x.committed && x.otherEndpoint(cur): // another key, another endpoint
 			return same, 0, true
 		}
 		if err.Class == llm.ClassThrottle {
@@ -226,6 +236,20 @@ func (x *Exchange) otherCredential() bool {
 	}
 	_, parked := x.g.creds.Parked(p, x.attempt.plan.Model.Name, time.Now())
 	return !parked
+}
+
+// otherEndpoint reports whether a model's pool has an endpoint that this exchange has not seen fail.
+func (x *Exchange) otherEndpoint(m *policies.Model) bool {
+	p := x.g.pools.Pool(m.Provider.Name)
+	if !m.Provider.Own || p == nil {
+		return false
+	}
+	for _, e := range p.Status() {
+		if rests, _ := x.g.rests(breakerKey(m, "", e.Host)); !rests && e.State != pool.Down && e.State != pool.Loading && !x.hasTried(e.Host) {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *Exchange) stillUsable(m *policies.Model) bool {

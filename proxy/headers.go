@@ -66,7 +66,7 @@ func (x *Exchange) clientFields(fields []Field) []Field {
 	}
 	fields = append(fields, Field{"X-Sluice-Request-Id", hexID(x.rec.ID)})
 	model, provider, tier := "", "", ""
-	if a := x.attempt; a != nil && x.failed == nil {
+	if a := x.attempt; a != nil && (x.failed == nil || x.committed) {
 		model, provider, tier = a.plan.Model.Key, a.plan.Model.Provider.Name, a.plan.Tier
 	}
 	if p.Server.Headers != "full" {

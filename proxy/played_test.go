@@ -151,7 +151,7 @@ func (c *playing) follow(v proxy.Verdict) {
 func (c *playing) try(i int) proxy.Verdict {
 	up, v := c.x.Attempt(i)
 	if v.Action != proxy.More {
-		return v
+		return c.last(v)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), up.Connect)
 	defer cancel()
@@ -220,15 +220,11 @@ func (c *playing) carry(conn net.Conn, body io.Reader) proxy.Verdict {
 		var v proxy.Verdict
 		if n > 0 || end {
 			c.out, v = c.x.Write(c.out[:0], buf[:n], end)
-			switch v.Action {
-			case proxy.Hold:
-			case proxy.More, proxy.Done:
+			if v.Action == proxy.More || v.Action == proxy.Done || len(c.out) > 0 {
 				c.head()
 				c.answer.Body = append(c.answer.Body, c.out...)
-				if v.Action == proxy.Done {
-					return v
-				}
-			default:
+			}
+			if v.Action != proxy.More && v.Action != proxy.Hold {
 				return v
 			}
 		}
@@ -260,8 +256,12 @@ func (c *playing) fail(err error, cause proxy.Cause) proxy.Verdict {
 	case timeout && cause == proxy.CauseRefused:
 		cause = proxy.CauseConnect
 	}
-	v := c.x.Fail(cause, err)
+	return c.last(c.x.Fail(cause, err))
+}
+
+func (c *playing) last(v proxy.Verdict) proxy.Verdict {
 	if v.Action == proxy.Done {
+		c.head()
 		c.answer.Body = append(c.answer.Body, c.x.Interrupted()...)
 	}
 	return v

@@ -164,6 +164,7 @@ func (x *Exchange) edits(a *attempt) openai.Edits {
 		ed.Stream = &stream
 	}
 	ed.AskUsage = (a.fold || x.env.Stream) && !traits.NoStreamUsage
+	ed.Begun = x.begun(a)
 	return ed
 }
 

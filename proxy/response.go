@@ -65,6 +65,11 @@ func mediaType(v string) string {
 func (x *Exchange) openCodecs(a *attempt) {
 	c := openai.Codec{}
 	a.dec = c.NewDecoder(x.env.Op, a.stream)
+	if a.rescue != nil {
+		a.enc = openai.NewContinuationEncoder(x.env.Op, &x.delivered.start, x.delivered.reasoning)
+		return
+	}
+	x.delivered.open(x.rescuable(a))
 	switch {
 	case a.stream && !x.env.Stream && x.env.Op.Generates():
 		a.fold = true
@@ -132,6 +137,7 @@ func (x *Exchange) ResponseHead() (status int, fields []Field) {
 func (x *Exchange) commit(status int) {
 	x.committed = true
 	x.rec.Status = status
+	x.opener, x.voice = x.attempt.rec.Index, x.attempt.enc
 }
 
 // succeeded tells breaker, credential and session that the upstream answers.
@@ -142,7 +148,9 @@ func (x *Exchange) succeeded(a *attempt) {
 	a.first = true
 	now := time.Now()
 	a.rec.FirstToken = now
-	x.rec.FirstToken = now
+	if !x.committed {
+		x.rec.FirstToken = now
+	}
 	if a.lease != nil {
 		a.lease.Done(true)
 	}

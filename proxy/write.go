@@ -26,7 +26,7 @@ func (x *Exchange) Write(dst, chunk []byte, end bool) ([]byte, Verdict) {
 		if !end && len(a.errBody) < maxErrorBody {
 			return dst, Verdict{Action: Hold}
 		}
-		return dst, x.attemptFailed(x.classify(a), "status")
+		return x.failedIn(dst, len(dst), x.classify(a), "status")
 	}
 	return x.writeEvents(dst, chunk, end)
 }
@@ -70,27 +70,31 @@ func (x *Exchange) writeEvents(dst, chunk []byte, end bool) ([]byte, Verdict) {
 		e := &x.events[i]
 		x.observe(a, e)
 		if e.Kind == llm.EventError {
-			return x.brokenIn(dst, from, e.Err, "event")
+			return x.failedIn(dst, from, e.Err, "event")
+		}
+		if e.Kind == llm.EventEnd && !a.first {
+			return x.failedIn(dst, from, empty(), "empty")
+		}
+		same := true
+		if a.rescue == nil {
+			dst = x.emit(dst, a, e)
+		} else if dst, same = x.carryOn(dst, a, e); !same {
+			return x.failedIn(dst, from, garbled(errMismatch), causeMismatch)
 		}
 		if e.Kind == llm.EventEnd {
-			if !a.first {
-				return x.brokenIn(dst, from, empty(), "empty")
-			}
-			dst = x.emit(dst, a, e)
 			x.complete(a)
 			return x.finish(dst, from, a)
 		}
-		dst = x.emit(dst, a, e)
 	}
 	if err != nil {
-		return x.brokenIn(dst, from, garbled(err), "garbage")
+		return x.failedIn(dst, from, garbled(err), "garbage")
 	}
 	if end {
-		return x.brokenIn(dst, from, garbled(errTruncated), "cut")
+		return x.failedIn(dst, from, garbled(errTruncated), "cut")
 	}
 	if !x.committed || a.fold {
 		if len(x.held) > maxHeld && !a.fold {
-			return x.brokenIn(dst, from, empty(), "empty")
+			return x.failedIn(dst, from, empty(), "empty")
 		}
 		return dst[:from], Verdict{Action: Hold}
 	}
@@ -105,6 +109,7 @@ func (x *Exchange) emit(dst []byte, a *attempt, e *llm.Event) []byte {
 		return dst // a body told as a stream: the client did not ask for the count
 	}
 	if x.committed || !x.streams(a) {
+		x.delivered.keep(e, a.plan.Model)
 		return a.enc.Append(dst, e)
 	}
 	if !e.Real() {
@@ -116,6 +121,7 @@ func (x *Exchange) emit(dst []byte, a *attempt, e *llm.Event) []byte {
 	x.commit(a.status)
 	dst = append(dst, x.held...)
 	x.held = x.held[:0]
+	x.delivered.keep(e, a.plan.Model)
 	return a.enc.Append(dst, e)
 }
 
@@ -144,7 +150,11 @@ func (x *Exchange) observe(a *attempt, e *llm.Event) {
 		if a.rec.ResponseID == "" {
 			a.rec.ResponseID, a.rec.ResponseModel = e.ID, e.Model
 		}
+		if !x.committed {
+			x.delivered.start = llm.Event{Kind: e.Kind, ID: e.ID, Model: e.Model, Created: e.Created}
+		}
 	case llm.EventFinish:
+		a.finishes++
 		a.rec.Finish = append(a.rec.Finish, e.Finish)
 	case llm.EventUsage:
 		a.usage, a.seenUsage = e.Usage, true
@@ -158,36 +168,37 @@ func (x *Exchange) observe(a *attempt, e *llm.Event) {
 	if e.Real() {
 		x.succeeded(a)
 		if a.stream && x.env.Stream {
-			x.limit(time.Now().Add(x.timeouts().Idle))
+			x.limitNext(a)
 		}
 	}
 }
 
-// brokenIn handles a failure inside an answer: before the first byte it is a failed attempt, after it the stream ends in one error event.
-func (x *Exchange) brokenIn(dst []byte, from int, err *llm.Error, cause string) ([]byte, Verdict) {
+// closing is how long a stream may take from its last choice's end to its end mark: only a count comes between.
+const closing = 5 * time.Second
+
+// limitNext sets the limit until the next event.
+func (x *Exchange) limitNext(a *attempt) {
+	idle := x.timeouts().Idle
+	if a.whole(x.env.N) {
+		idle = min(idle, closing)
+	}
+	x.limit(time.Now().Add(idle))
+}
+
+// failedIn handles a failure inside an answer: before the first byte nothing of it was ever there, after it what is there stays.
+func (x *Exchange) failedIn(dst []byte, from int, err *llm.Error, cause string) ([]byte, Verdict) {
 	if !x.committed {
-		return dst[:from], x.attemptFailed(err, cause)
+		dst = dst[:from]
 	}
-	dst = x.interrupt(dst, err, cause)
+	v := x.attemptFailed(err, cause)
+	if v.Action == Done {
+		dst = append(dst, x.held...)
+	}
 	x.rec.BytesOut += int64(len(dst) - from)
-	return dst, Verdict{Action: Done}
+	return dst, v
 }
 
-// interrupt ends a committed stream with one clear error and no end mark.
-func (x *Exchange) interrupt(dst []byte, err *llm.Error, cause string) []byte {
-	a := x.attempt
-	a.rec.Class, a.rec.Cause = err.Class, cause
-	x.rec.Outcome, x.rec.ErrorCode = "interrupted", "stream_interrupted"
-	x.finished = true
-	said := &llm.Error{Source: llm.SourceUpstream, Class: llm.ClassStreamBroken, Status: 502, Type: "server_error", Code: "stream_interrupted", Message: "The answer was interrupted and is not complete."}
-	if a.kind == answerEvents {
-		dst = a.enc.AppendError(dst, said)
-	}
-	x.endAttempt(a)
-	return dst
-}
-
-// Interrupted returns the last bytes for a client whose committed stream failed outside Write, after Fail answered Done.
+// Interrupted returns the last bytes for a client whose stream ended outside Write: after Fail or Attempt said Done.
 func (x *Exchange) Interrupted() []byte { return bytes.Clone(x.held) }
 
 // complete marks the answer as whole.

@@ -46,6 +46,7 @@ const (
 	linePolicy     = "policy"
 	lineCache      = "cache"
 	lineCarried    = "carried"
+	lineRescued    = "rescued"
 )
 
 // entry is what the access line takes from a record: a value, so that queueing one costs no allocation and the record may be reused.
@@ -60,7 +61,7 @@ type entry struct {
 	firstToken, duration                  time.Duration
 	attempts, status, tokensIn, tokensOut int
 	usage                                 llm.UsageKind
-	priced, stream                        bool
+	priced, stream, rescued               bool
 }
 
 func newEntry(r *Record) entry {
@@ -68,7 +69,7 @@ func newEntry(r *Record) entry {
 		id: r.ID, end: r.End, route: r.Route, rule: r.Rule, class: r.Class, tier: r.Tier, model: r.Model, provider: r.Provider, outcome: r.Outcome,
 		tenant: r.Tenant, key: r.Key, policy: r.Policy, cache: r.Cache, gain: r.Gain, cost: float64(r.MicroUSD) / 1e6, duration: r.End.Sub(r.Start),
 		attempts: len(r.Attempts), status: r.Status, tokensIn: r.Usage.Input, tokensOut: r.Usage.Output, usage: r.UsageKind,
-		priced: r.PriceKnown, stream: r.Stream,
+		priced: r.PriceKnown, stream: r.Stream, rescued: r.Rescued,
 	}
 	if r.Plane == "envoy" {
 		e.carried = r.Carried
@@ -128,6 +129,9 @@ func (e *entry) record() slog.Record {
 	text(linePolicy, e.policy)
 	text(lineCache, e.cache)
 	text(lineCarried, e.carried)
+	if e.rescued {
+		l = append(l, slog.Bool(lineRescued, true))
+	}
 	rec := slog.NewRecord(e.end, e.level(), lineMessage, 0)
 	rec.AddAttrs(l...)
 	return rec

@@ -58,6 +58,9 @@ func (e *entry) appendJSON(b []byte) []byte {
 	b = appendText(b, linePolicy, e.policy)
 	b = appendText(b, lineCache, e.cache)
 	b = appendText(b, lineCarried, e.carried)
+	if e.rescued {
+		b = strconv.AppendBool(appendName(b, lineRescued), true)
+	}
 	return append(b, "}\n"...)
 }
 

@@ -65,6 +65,7 @@ const (
 	attrSluiceEstInput   = attribute.Key("sluice.estimated.input_tokens")
 	attrSluiceEstOutput  = attribute.Key("sluice.estimated.output_tokens")
 	attrSluiceCost       = attribute.Key("sluice.cost.micro_usd")
+	attrSluiceRescued    = attribute.Key("sluice.rescued")
 
 	attrAttemptIndex    = attribute.Key("sluice.attempt.index")
 	attrAttemptModel    = attribute.Key("sluice.attempt.model")
@@ -78,6 +79,8 @@ const (
 	attrAttemptInput    = attribute.Key("sluice.attempt.input_tokens")
 	attrAttemptOutput   = attribute.Key("sluice.attempt.output_tokens")
 	attrAttemptCost     = attribute.Key("sluice.attempt.cost.micro_usd")
+	attrAttemptRescue   = attribute.Key("sluice.attempt.rescue")
+	attrAttemptAt       = attribute.Key("sluice.attempt.rescue.at") // bytes of the answer that the client had
 )
 
 // Names of metrics. The classic GenAI set, because dashboards know it; Prometheus spells them with underscores and suffixes.
@@ -89,6 +92,7 @@ const (
 	metricExchanges  = "sluice.exchanges"
 	metricInFlight   = "sluice.exchanges.in_flight"
 	metricAttempts   = "sluice.attempts"
+	metricRescues    = "sluice.rescues"
 	metricPanics     = "sluice.panics"
 	metricEstimated  = "sluice.estimated.tokens"
 	metricCost       = "sluice.cost"

@@ -21,6 +21,7 @@ type instruments struct {
 	first      metric.Float64Histogram
 	exchanges  metric.Int64Counter
 	attempts   metric.Int64Counter
+	rescues    metric.Int64Counter
 	estimated  metric.Int64Counter
 	cost       metric.Int64Counter
 	panics     metric.Int64Counter
@@ -31,6 +32,7 @@ type instruments struct {
 	failed     metric.Int64Counter
 
 	byExchange cache[exchangeKey]
+	byRescue   cache[rescueKey]
 	byAttempt  cache[attemptKey]
 	byCall     cache[callKey]
 	byModel    cache[modelKey]
@@ -62,6 +64,7 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 		first:      seconds(metricFirst, "From the first attempt's start to the first real event, streams only."),
 		exchanges:  counter(metricExchanges, "{exchange}", "Exchanges that ended, by route and outcome."),
 		attempts:   counter(metricAttempts, "{attempt}", "Requests to upstreams, by the class of their failure; class ok is success."),
+		rescues:    counter(metricRescues, "{stream}", "Streams that broke and were to be carried on, by route and result: ok, failed or left by the client."),
 		estimated:  counter(metricEstimated, "{token}", "Estimated tokens of attempts whose provider reported none."),
 		cost:       counter(metricCost, "micro_usd", "Cost of attempts at the policy's prices, in millionths of a dollar."),
 		panics:     counter(metricPanics, "{panic}", "Panics that were recovered."),
@@ -71,6 +74,7 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 		dropped:    counter(metricDropped, "{item}", "Access lines dropped because their sink was slow."),
 		failed:     counter(metricFailed, "{export}", "Exports that a telemetry sink refused."),
 		byExchange: cache[exchangeKey]{set: exchangeKey.set},
+		byRescue:   cache[rescueKey]{set: rescueKey.set},
 		byAttempt:  cache[attemptKey]{set: attemptKey.set},
 		byCall:     cache[callKey]{set: callKey.set},
 		byModel:    cache[modelKey]{set: modelKey.set},
@@ -83,6 +87,9 @@ func (i *instruments) measure(ctx context.Context, r *Record) {
 	i.exchanges.Add(ctx, 1, i.byExchange.of(exchangeKey{r.Route, r.Outcome}).add...)
 	for n := range r.Attempts {
 		i.attempt(ctx, r, &r.Attempts[n])
+	}
+	if result := r.rescue(); result != "" {
+		i.rescues.Add(ctx, 1, i.byRescue.of(rescueKey{r.Route, result}).add...)
 	}
 	if r.RequestModel == "" || len(r.Attempts) == 0 {
 		return
@@ -124,6 +131,26 @@ type exchangeKey struct{ route, outcome string }
 
 func (k exchangeKey) set() attribute.Set {
 	return attribute.NewSet(labelRoute.String(k.route), labelOutcome.String(k.outcome))
+}
+
+type rescueKey struct{ route, result string }
+
+func (k rescueKey) set() attribute.Set {
+	return attribute.NewSet(labelRoute.String(k.route), labelResult.String(k.result))
+}
+
+// rescue is what became of a stream that broke and was to be carried on; "" = none broke, or nobody was asked.
+func (r *Record) rescue() string {
+	n := len(r.Attempts)
+	switch {
+	case n == 0 || r.Attempts[n-1].Rescue == "":
+		return ""
+	case r.Outcome == outcomeOK:
+		return "ok"
+	case r.Outcome == outcomeGone:
+		return "left"
+	}
+	return "failed"
 }
 
 type attemptKey struct {

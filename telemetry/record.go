@@ -52,6 +52,8 @@ type Record struct {
 	BytesIn    int64
 	BytesOut   int64
 
+	Rescued bool // a stream broke and another attempt carried it on
+
 	Usage      llm.Usage // of the answer as the client got it
 	UsageKind  llm.UsageKind
 	MicroUSD   int64 // sum over the attempts; 0 also when a price is unknown
@@ -100,4 +102,6 @@ type Attempt struct {
 	ResponseModel string
 	Finish        []string
 	System        string // gen_ai.provider.name
+	Rescue        string // how it was asked to carry a stream on: continued (given the text) or reproduced (from the start); "" = it was not
+	RescueAt      int    // bytes of the answer that the client had by then
 }

@@ -244,6 +244,9 @@ func (r *Record) callAttributes(from time.Time) []attribute.KeyValue {
 	if r.Stream && r.FirstToken.After(from) {
 		l = append(l, attrResponseFirst.Float64(seconds(from, r.FirstToken)))
 	}
+	if r.Rescued {
+		l = append(l, attrSluiceRescued.Bool(true))
+	}
 	l.usage(r.UsageKind, r.Usage)
 	if r.PriceKnown && len(r.Attempts) > 0 {
 		l = append(l, attrSluiceCost.Int64(r.MicroUSD), attrCostAmount.Float64(float64(r.MicroUSD)/1e6), attrCostCurrency.String("USD"), attrCostSource.String("local"))
@@ -315,6 +318,9 @@ func (r *Record) attemptAttributes(a *Attempt) []attribute.KeyValue {
 		l = append(l, attrAttemptInput.Int(a.Usage.Input), attrAttemptOutput.Int(a.Usage.Output))
 	}
 	l.count(attrAttemptCost, a.MicroUSD)
+	if a.Rescue != "" {
+		l = append(l, attrAttemptRescue.String(a.Rescue), attrAttemptAt.Int(a.RescueAt))
+	}
 	return l
 }
 

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"strconv"
 
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
@@ -30,10 +31,11 @@ func (p *passer) AppendError(dst []byte, err *llm.Error) []byte { return AppendE
 
 // streamEncoder writes a stream from events alone.
 type streamEncoder struct {
-	op      llm.Op
-	head    []byte // every chunk up to its choices
-	roles   []bool // by choice: the role was written
-	payload []byte
+	op        llm.Op
+	head      []byte // every chunk up to its choices
+	roles     []bool // by choice: the role was written
+	reasoning string // the member that reasoning is written to; "" = reasoning_content
+	payload   []byte
 }
 
 // Append appends the frames that the event causes.
@@ -106,7 +108,7 @@ func (s *streamEncoder) chunk(dst []byte, e *llm.Event) []byte {
 		p = jsonedit.AppendString(p, string(e.Text))
 	} else {
 		p = append(p, `,"delta":{`...)
-		p = appendDelta(p, e)
+		p = s.delta(p, e)
 		p = append(p, '}')
 	}
 	p = append(p, `,"logprobs":`...)
@@ -121,12 +123,12 @@ func (s *streamEncoder) chunk(dst []byte, e *llm.Event) []byte {
 	return sse.AppendData(dst, s.payload)
 }
 
-func appendDelta(p []byte, e *llm.Event) []byte {
+func (s *streamEncoder) delta(p []byte, e *llm.Event) []byte {
 	switch e.Kind {
 	case llm.EventText:
 		p = append(p, `"content":`...)
 	case llm.EventReasoning:
-		p = append(p, `"reasoning_content":`...)
+		p = append(append(append(p, '"'), cmp.Or(s.reasoning, "reasoning_content")...), `":`...)
 	case llm.EventRefusal:
 		p = append(p, `"refusal":`...)
 	case llm.EventTool:

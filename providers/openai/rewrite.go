@@ -2,7 +2,6 @@ package openai
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
 	"github.com/sluice-gateway/sluice/llm"
@@ -16,6 +15,7 @@ type Edits struct {
 	MaxTokensDefault int    // written where the request has no limit on its answer; 0 = leave alone
 	MaxTokensCap     int    // lowers a larger limit; 0 = leave alone
 	MaxTokensField   string // the name under which the default is written; "" = max_tokens
+	Begun            *Begun // the answer's beginning, which the target goes on with; nil = none
 }
 
 // limits are the names of the limit on an answer's tokens.
@@ -43,6 +43,9 @@ func Rewrite(dst []byte, e *llm.Envelope, ed Edits) ([]byte, error) {
 	}
 	if stream && ed.AskUsage && !e.UsageAsked && e.Op.Generates() {
 		edits = append(edits, jsonedit.SetIn("stream_options", "include_usage", yes))
+	}
+	if ed.Begun != nil {
+		edits = ed.Begun.begin(edits, doc, e.Op)
 	}
 	if edits = limit(edits, doc, e, ed); len(edits) == 0 {
 		return nil, nil
@@ -73,7 +76,7 @@ func document(e *llm.Envelope) (*jsonedit.Doc, error) {
 
 // limit adds the edits of the limit on the answer's tokens.
 func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) []jsonedit.Edit {
-	if ed.MaxTokensDefault == 0 && ed.MaxTokensCap == 0 || e.Op == llm.OpEmbeddings {
+	if ed.MaxTokensDefault == 0 && ed.MaxTokensCap == 0 && ed.Begun == nil || e.Op == llm.OpEmbeddings {
 		return edits
 	}
 	found := false
@@ -83,8 +86,12 @@ func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) 
 			continue
 		}
 		found = true
-		if ed.MaxTokensCap > 0 && v.Int() > int64(ed.MaxTokensCap) {
-			edits = append(edits, jsonedit.Set(name, strconv.AppendInt(nil, int64(ed.MaxTokensCap), 10)))
+		n := int(v.Int())
+		if ed.MaxTokensCap > 0 {
+			n = min(n, ed.MaxTokensCap)
+		}
+		if n = ed.Begun.shrunk(n); int64(n) != v.Int() {
+			edits = append(edits, setLimit(name, n))
 		}
 	}
 	if found || ed.MaxTokensDefault == 0 || !e.Op.Generates() {
@@ -98,5 +105,5 @@ func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) 
 	if ed.MaxTokensCap > 0 {
 		n = min(n, ed.MaxTokensCap)
 	}
-	return append(edits, jsonedit.Set(name, strconv.AppendInt(nil, int64(n), 10)))
+	return append(edits, setLimit(name, ed.Begun.shrunk(n)))
 }

@@ -145,7 +145,7 @@ func (c *call) wait(d time.Duration) bool {
 func (c *call) try(i int, buf []byte) proxy.Verdict {
 	up, v := c.x.Attempt(i)
 	if v.Action != proxy.More {
-		return v
+		return c.last(v)
 	}
 	ctx, cancel := context.WithCancel(context.WithValue(c.r.Context(), connectKey{}, up.Connect))
 	defer cancel()
@@ -205,21 +205,25 @@ func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) 
 	switch v.Action {
 	case proxy.Hold:
 		return v, false
-	case proxy.More, proxy.Done:
-		if err := c.send(c.out); err != nil {
-			if v.Action == proxy.Done {
-				return v, true
-			}
-			return c.x.Fail(proxy.CauseClientGone, err), true
-		}
-		return v, v.Action == proxy.Done
+	case proxy.Answer, proxy.Stop:
+		return v, true
 	}
-	return v, true
+	if v.Action == proxy.Next && len(c.out) == 0 {
+		return v, true
+	}
+	if err := c.send(c.out); err != nil && v.Action != proxy.Done {
+		return c.x.Fail(proxy.CauseClientGone, err), true
+	}
+	return v, v.Action != proxy.More
 }
 
 // fail names what the plane saw and asks what follows from it.
 func (c *call) fail(watch *watch, err error, dialing bool) proxy.Verdict {
-	v := c.x.Fail(c.causeOf(watch, err, dialing), err)
+	return c.last(c.x.Fail(c.causeOf(watch, err, dialing), err))
+}
+
+// last sends the last word of a stream that ended outside its bytes.
+func (c *call) last(v proxy.Verdict) proxy.Verdict {
 	if v.Action == proxy.Done {
 		_ = c.send(c.x.Interrupted())
 	}

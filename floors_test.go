@@ -25,6 +25,7 @@ var floors = []struct {
 	{"router/regret", 1},
 	{"tenants", 1},
 	{"telemetry", 1},
+	{"feedback", 1},
 	{"xds", 1},
 	{"providers", 2},
 	{"router", 2},

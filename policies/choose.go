@@ -226,6 +226,23 @@ func (m *Model) Lacks(n *Needs) string {
 	return ""
 }
 
+// Rank returns a tier's place from cheap to strong, 0 first; -1 if there is none of that name.
+func (p *Policy) Rank(tier string) int {
+	if t := p.tier(tier); t != nil {
+		return t.Rank
+	}
+	return -1
+}
+
+// TierNames lists the tiers from cheap to strong, as text.
+func (p *Policy) TierNames() string {
+	names := make([]string, len(p.Tiers))
+	for i, t := range p.Tiers {
+		names[i] = t.Name
+	}
+	return strings.Join(names, ", ")
+}
+
 // tier returns the tier with the name, or nil.
 func (p *Policy) tier(name string) *Tier {
 	for _, t := range p.Tiers {

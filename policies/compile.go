@@ -102,6 +102,7 @@ func Compile(f *File, o Options) (*Policy, Problems) {
 	c.state(root.at("state"))
 	c.server(root.at("server"))
 	c.telemetry(root.at("telemetry"))
+	c.p.Feedback = root.at("feedback").boolean(false)
 	c.tests(root.at("tests"))
 	c.later(root)
 	c.p.Notices = Problems(c.p.Notices).sorted()

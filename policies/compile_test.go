@@ -142,7 +142,7 @@ telemetry: {content: full, otlp: {endpoint: {env: NOT_SET}}}
 	want := []string{
 		"providers.pool.queue", "providers.pool.gpu", "providers.out.concurrent", "providers.out.on_cancel", "providers.far.on_cancel", "routes.auto.lossy", "routes.auto.rules[1]", "routes.auto.escalate", "routes.auto.cache", "routes.auto.keepalive",
 		"routes.auto.content", "routes.auto.timeouts.idle", "routes.second.match[0]",
-		"state.path", "server.concurrent", "server.memory", "server.criticality", "feedback", "telemetry.content", "telemetry.otlp.endpoint",
+		"state.path", "server.concurrent", "server.memory", "server.criticality", "telemetry.content", "telemetry.otlp.endpoint",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("notices (-want +got):\n%s", d)

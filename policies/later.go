@@ -35,9 +35,6 @@ func (c *compiler) later(root *node) {
 	}
 	refuse(root.at("state"), "redis", "nothing would be shared")
 	inert(root.at("state"), "path", "nothing is stored")
-	if root.at("feedback").boolean(false) {
-		inert(root, "feedback", "no outcomes are kept")
-	}
 	server := root.at("server")
 	inert(server, "concurrent", "nothing is shed")
 	inert(server, "memory", "nothing is shed")

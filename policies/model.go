@@ -21,6 +21,7 @@ type Policy struct {
 	Server      Server
 	Telemetry   Telemetry
 	Tests       []Test
+	Feedback    bool      // labelled records of outcomes are kept
 	Notices     []Problem // sections that this version accepts and does not act on
 
 	byName map[string]*Route // routes by their own name

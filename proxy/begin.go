@@ -69,10 +69,11 @@ func (x *Exchange) open() *llm.Error {
 	if x.key = key; key != nil {
 		x.rec.Tenant, x.rec.Key = key.Tenant.Name, key.ID
 	}
-	if ep.label == "/v1/feedback" {
-		return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path", Message: "Feedback is off in this gateway's policy."}
-	}
-	if ep.op == llm.OpOpaque {
+	if ep.label == feedbackPath {
+		if !x.keepsOutcomes() {
+			return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path", Message: "Feedback is off in this gateway's policy."}
+		}
+	} else if ep.op == llm.OpOpaque {
 		if err := x.openOpaque(p); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-gateway/sluice/feedback"
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -31,6 +32,8 @@ type Options struct {
 	Router *router.Router
 	// Emit takes each exchange's record, once. It must not block.
 	Emit func(*telemetry.Record)
+	// Outcome takes each labelled record of a policy with feedback. It must not block. nil: feedback is off whatever the policy says.
+	Outcome func(feedback.Record)
 	// Jitter returns a number in [0, 1) for back-off; nil = random.
 	Jitter func() float64
 }
@@ -49,6 +52,7 @@ type Gateway struct {
 	asPool   func(name string) policies.PoolFacts
 	asPace   func(*policies.Model) policies.ModelPace
 	paces    paces
+	outcomes *outcomes // nil = nowhere to write
 
 	scratch  sync.Pool // of *scratch
 	snap     atomic.Pointer[Snapshot]
@@ -67,6 +71,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 		creds:    providers.NewCredentials(),
 		emit:     o.Emit,
 		jitter:   o.Jitter,
+		outcomes: newOutcomes(o.Outcome),
 	}
 	if g.jitter == nil {
 		g.jitter = randFloat

@@ -21,7 +21,7 @@ var endpoints = map[string]endpoint{
 	"/v1/completions":      {llm.OpCompletions, http.MethodPost, "/v1/completions", false},
 	"/v1/embeddings":       {llm.OpEmbeddings, http.MethodPost, "/v1/embeddings", false},
 	"/v1/models":           {llm.OpModels, http.MethodGet, "/v1/models", true},
-	"/v1/feedback":         {llm.OpOpaque, http.MethodPost, "/v1/feedback", true},
+	feedbackPath:           {llm.OpOpaque, http.MethodPost, feedbackPath, true},
 }
 
 // lookup finds the endpoint of a path. A path that two parsers could read differently (dot segments, doubled or encoded slashes,

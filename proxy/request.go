@@ -16,6 +16,9 @@ import (
 // Request takes the whole body (nil when the body is streamed) and decides: a plan, whose attempts the plane asks for from index 0, or a
 // reply. The exchange keeps body until End.
 func (x *Exchange) Request(body []byte) (*policies.Plan, *Reply) {
+	if x.ep.label == feedbackPath {
+		return nil, x.takeFeedback(body)
+	}
 	if err := x.decide(body); err != nil {
 		return nil, x.refuse(err, x.mode != BodyWhole)
 	}

@@ -242,7 +242,7 @@ func stays(p *policies.Policy, r *policies.Route, rule *policies.Rule, kept *pol
 	if rule.Models != nil {
 		return slices.Contains(rule.Models, kept)
 	}
-	was, now := rank(p, kept.Tier), rank(p, tier)
+	was, now := p.Rank(kept.Tier), p.Rank(tier)
 	switch {
 	case was < 0 || was < now:
 		return false
@@ -250,15 +250,6 @@ func stays(p *policies.Policy, r *policies.Route, rule *policies.Rule, kept *pol
 		return true
 	}
 	return r.Session.Direction != "any" && !readsBudget(rule, f)
-}
-
-func rank(p *policies.Policy, tier string) int {
-	for _, t := range p.Tiers {
-		if t.Name == tier {
-			return t.Rank
-		}
-	}
-	return -1
 }
 
 func readsBudget(rule *policies.Rule, f *policies.Facts) bool {

@@ -61,6 +61,7 @@ type Decision struct {
 	Rejected   []policies.Rejected
 	Choice     policies.Choice // how by_gain chose, where a rule asked it
 	Session    bool            // the conversation's model was kept
+	Climbed    bool            // the conversation moved up because a tool call of its model kept failing
 	Facts      policies.Facts
 	Content    Content
 
@@ -213,6 +214,17 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 		kept = p.Models[f.Session.Model]
 	}
 	locked := kept != nil && f.Session.ToolTurn && in.Route.Session.ToolTurns != "free"
+	if kept != nil && stuck(in.Envelope) {
+		if up := climb(p, rule, kept); up != nil {
+			asked := rule
+			rule = up
+			if dec := ask(nil); len(d.Plan.Attempts) > 0 && p.Rank(d.Plan.Attempts[0].Tier) > p.Rank(kept.Tier) {
+				d.Climbed = true
+				return dec.Eligible
+			}
+			rule = asked
+		}
+	}
 	var dec policies.Decided
 	switch {
 	case locked:
@@ -295,8 +307,11 @@ func (d *Decision) reason(rule *policies.Rule) {
 		b = append(b, " tier="...)
 		b = append(b, d.Tier...)
 	}
-	if d.Session {
+	switch {
+	case d.Session:
 		b = append(b, " session=kept"...)
+	case d.Climbed:
+		b = append(b, " session=up"...)
 	}
 	for _, n := range d.Bounds.Names {
 		b = append(b, " boundary="...)

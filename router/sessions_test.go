@@ -22,6 +22,16 @@ func turn(t *testing.T, r *Router, p *policies.Policy, in Input) *Decision {
 	return d
 }
 
+// loop is a conversation in which the model made the same call so many times, always with the same result.
+func loop(times int, result string) *llm.Envelope {
+	e := talk("user", easy)
+	for range times {
+		e.Turns = append(e.Turns, llm.Turn{Role: "assistant", ToolCalls: 1, Call: `{"name":"read","arguments":"{\"path\":\"x\"}"}`}, llm.Turn{Role: "tool", Text: []string{result}})
+	}
+	e.ToolTurn = true
+	return e
+}
+
 func TestSessions(t *testing.T) {
 	p := compiled(t, policyText)
 	id := headers("x-session-id", "one")
@@ -71,6 +81,20 @@ func TestSessions(t *testing.T) {
 		{"tool results keep the model, also under a list", []step{
 			{e: talk("user", easy), header: id, want: "small"},
 			{e: tools, header: headers("x-session-id", "one", "x-list", "yes"), want: "small", kept: true},
+		}},
+		{"the same call failing three times moves it up", []step{
+			{e: talk("user", easy), header: id, want: "small"},
+			{e: loop(2, "Error: no such file"), header: id, want: "small", kept: true},
+			{e: loop(3, "Error: no such file"), header: id, want: "big"},
+			{e: loop(4, "Error: no such file"), header: id, want: "big", kept: true},
+		}},
+		{"a call that works may be repeated", []step{
+			{e: talk("user", easy), header: id, want: "small"},
+			{e: loop(5, "still 41 degrees"), header: id, want: "small", kept: true},
+		}},
+		{"no failing call crosses a boundary", []step{
+			{e: talk("user", easy), header: headers("x-session-id", "one", "x-data-class", "private"), want: "small"},
+			{e: loop(3, "exit code 1"), header: headers("x-session-id", "one", "x-data-class", "private"), want: "small", kept: true},
 		}},
 		{"a session never crosses a boundary", []step{
 			{e: talk("user", hard), header: id, want: "big"},

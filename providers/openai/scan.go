@@ -251,7 +251,14 @@ func (s *scanner) message(m jsonedit.Value, param string, i int) {
 	}
 	answers := s.content(content, role)
 	e.ToolTurn = role == "tool" || role == "function" || answers
-	e.Turns = append(e.Turns, llm.Turn{Role: role, Text: s.texts[at:len(s.texts):len(s.texts)], ToolCalls: calls.Len() + calledFor})
+	t := llm.Turn{Role: role, Text: s.texts[at:len(s.texts):len(s.texts)], ToolCalls: calls.Len() + calledFor}
+	if t.ToolCalls == 1 {
+		calls.Each(func(c jsonedit.Value) bool {
+			t.Call = c.Field("function").Raw()
+			return true
+		})
+	}
+	e.Turns = append(e.Turns, t)
 }
 
 // turn reads a turn that is a member by itself: the Responses API's instructions, Anthropic's system.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sluice-gateway/sluice/feedback"
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
@@ -28,6 +29,7 @@ type calibrateCmd struct {
 	Route      string  `help:"The route; without it the only one that says max_regret." placeholder:"NAME"`
 	MaxRegret  float64 `help:"Largest share of the kept prompts that may lose a right answer; overrides the policy's (default 0.10)." placeholder:"SHARE"`
 	Confidence float64 `help:"Confidence of the bound." default:"0.95"`
+	Implicit   bool    `help:"Read the implicit signs (a question asked again, of a stronger model, an answer of no use) too. They are complaints only, so the bound is a pessimist's."`
 	Out        string  `help:"File to write; without it the policy's by_gain.calibration, or nothing is written." placeholder:"FILE"`
 	JSON       bool    `help:"Print the calibration as JSON instead of the report."`
 }
@@ -68,7 +70,7 @@ func (c *calibrateCmd) Run(w *world) error {
 		Version: 1, Route: c.Route, Threshold: res.Threshold, MaxRegret: limit, Bound: res.Bound, Confidence: c.Confidence, Coverage: res.Coverage,
 		Records: res.Records, Kept: res.Kept, Lost: res.Lost, Data: "sha256:" + hex.EncodeToString(l.sum), Classifier: router.ClassifierID(), Made: time.Now().UTC().Truncate(time.Second),
 	}
-	if err := c.report(w, res, &cal, l.skipped); err != nil {
+	if err := c.report(w, res, &cal, l); err != nil {
 		return err
 	}
 	if !res.Attainable {
@@ -118,6 +120,7 @@ func (c *calibrateCmd) target(w *world) (*policies.Route, error) {
 type judged struct {
 	records []regret.Record
 	skipped int // records that say nothing of a cheap answer
+	signs   int // implicit records that were not asked for
 	sum     []byte
 }
 
@@ -135,18 +138,24 @@ func (c *calibrateCmd) labels(w *world) (*judged, error) {
 	lines := bufio.NewScanner(io.TeeReader(in, hash))
 	lines.Buffer(nil, maxLine)
 	l := &judged{}
+	latest := map[string]int{} // places in l.records, from 1, by request id
 	classifier := router.NewClassifier()
 	for n := 1; lines.Scan(); n++ {
 		line := bytes.TrimSpace(lines.Bytes())
 		if len(line) == 0 {
 			continue
 		}
-		r, ok, err := labelled(line, classifier)
+		r, id, ok, err := labelled(line, classifier)
 		switch {
-		case err != nil:
+		case errors.Is(err, errSign) && !c.Implicit:
+			l.signs++
+		case err != nil && !errors.Is(err, errSign):
 			return nil, fmt.Errorf("%s:%d: %w", c.Labels, n, err)
+		case ok && id != "" && latest[id] > 0: // somebody thought again: the last word counts
+			l.records[latest[id]-1] = r
 		case ok:
 			l.records = append(l.records, r)
+			latest[id] = len(l.records)
 		default:
 			l.skipped++
 		}
@@ -158,38 +167,46 @@ func (c *calibrateCmd) labels(w *world) (*judged, error) {
 	return l, nil
 }
 
-// labelled reads one judged prompt. It is not ok if nothing is known of a cheap answer.
-func labelled(line []byte, classifier router.Classifier) (r regret.Record, ok bool, err error) {
+// errSign says that a record is nobody's word.
+var errSign = errors.New("an implicit sign")
+
+// labelled reads one judged prompt. The error is errSign beside a record that is nobody's word. It is not ok if nothing is known of a cheap answer.
+func labelled(line []byte, classifier router.Classifier) (r regret.Record, id string, ok bool, err error) {
 	var l struct {
+		ID     string   `json:"request_id"`
+		Signal string   `json:"signal"`
 		Gain   *float64 `json:"gain"`
 		Cheap  *verdict `json:"cheap"`
 		Weak   *verdict `json:"weak"`
 		Strong *verdict `json:"strong"`
 	}
 	if err := json.Unmarshal(line, &l); err != nil {
-		return r, false, err
+		return r, l.ID, false, err
 	}
 	if l.Cheap == nil {
 		l.Cheap = l.Weak
 	}
 	if l.Cheap == nil {
-		return r, false, nil
+		return r, l.ID, false, nil
 	}
 	r.Lost = !bool(*l.Cheap) && (l.Strong == nil || bool(*l.Strong))
 	if l.Gain == nil {
 		var doc jsonedit.Doc
 		env := llm.Envelope{Op: llm.OpChat}
 		if err := conversation(&env, &doc, line); err != nil {
-			return r, false, fmt.Errorf(`without "gain": %w`, err)
+			return r, l.ID, false, fmt.Errorf(`without "gain": %w`, err)
 		}
 		content := router.Extract(&env)
 		class := classifier.Classify(content.Prompt)
 		l.Gain = &class.Gain
 	}
 	if r.Gain = *l.Gain; !(r.Gain >= -1 && r.Gain <= 1) {
-		return r, false, fmt.Errorf("gain %v is not between -1 and 1", r.Gain)
+		return r, l.ID, false, fmt.Errorf("gain %v is not between -1 and 1", r.Gain)
 	}
-	return r, true, nil
+	if l.Signal != "" && l.Signal != feedback.Told {
+		return r, l.ID, true, errSign
+	}
+	return r, l.ID, true, nil
 }
 
 // verdict is whether an answer was right: a boolean, or a share of at least a half.
@@ -208,7 +225,7 @@ func (v *verdict) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (c *calibrateCmd) report(w *world, res regret.Result, cal *policies.Calibration, skipped int) error {
+func (c *calibrateCmd) report(w *world, res regret.Result, cal *policies.Calibration, l *judged) error {
 	if c.JSON {
 		enc := json.NewEncoder(w.stdout)
 		enc.SetIndent("", "  ")
@@ -218,8 +235,11 @@ func (c *calibrateCmd) report(w *world, res regret.Result, cal *policies.Calibra
 		}{res.Attainable, cal})
 	}
 	fmt.Fprintf(w.stdout, "records     %d judged, data %.19s…\n", res.Records, cal.Data)
-	if skipped > 0 {
-		fmt.Fprintf(w.stdout, "            %d say nothing of a cheap answer and were left out\n", skipped)
+	if l.signs > 0 {
+		fmt.Fprintf(w.stdout, "            %d are signs, not judgements, and were left out (--implicit reads them)\n", l.signs)
+	}
+	if l.skipped > 0 {
+		fmt.Fprintf(w.stdout, "            %d say nothing of a cheap answer and were left out\n", l.skipped)
 	}
 	fmt.Fprintf(w.stdout, "all cheap   %.1f %% would lose a right answer\n", 100*res.Rate)
 	if !res.Attainable {

@@ -38,13 +38,14 @@ type addresses struct{ data, admin net.Addr }
 
 // server is a running gateway: the listeners and what goes on behind them.
 type server struct {
-	log     *slog.Logger
-	sink    *telemetry.Sink
-	gateway *proxy.Gateway
-	plane   *httpproxy.Handler
-	envoy   *envoyPlane  // nil with the embedded plane
-	cert    *certificate // nil without TLS, and where Envoy has it
-	reload  *reloader    // nil without a file
+	log      *slog.Logger
+	sink     *telemetry.Sink
+	gateway  *proxy.Gateway
+	plane    *httpproxy.Handler
+	envoy    *envoyPlane  // nil with the embedded plane
+	cert     *certificate // nil without TLS, and where Envoy has it
+	reload   *reloader    // nil without a file
+	outcomes *outcomeLog
 
 	data, admin *http.Server
 	addr        addresses
@@ -71,7 +72,11 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 		cancel()
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit})
+	s.outcomes = &outcomeLog{log: log, folder: func() (string, error) {
+		dir, _, err := storeFolder(w, p)
+		return dir, err
+	}}
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Outcome: s.outcomes.take})
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {
 		cancel()
@@ -287,6 +292,7 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 	s.settle()
 	s.background.Wait()
 	s.plane.Close()
+	s.outcomes.close()
 	err := s.flush()
 	if err != nil {
 		s.log.Warn("telemetry not sent", "error", err)

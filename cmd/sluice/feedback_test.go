@@ -55,13 +55,13 @@ server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", headers: full}
 	ask("auto", canaryPrompt) // again
 	ask("best", canaryPrompt) // and of a stronger model
 	for body, want := range map[string]string{
-		`{"request_id":"00","score":1}`:                                     "unknown_request",
-		`{"score":1}`:                                                       "request_id",
-		fmt.Sprintf(`{"request_id":%q}`, first):                             "missing",
-		fmt.Sprintf(`{"request_id":%q,"score":2}`, first):                   "from 0 (wrong) to 1",
-		fmt.Sprintf(`{"request_id":%q,"expected_tier":"best"}`, first):      "cheap, strong",
-		fmt.Sprintf(`{"request_id":%q,"score":1,"scoer":1}`, first):         "nothing else",
-		fmt.Sprintf(`{"request_id":%q,"request_id":"x","score":1}`, first):  "duplicate",
+		`{"request_id":"00","score":1}`:                                      "unknown_request",
+		`{"score":1}`:                                                        "request_id",
+		fmt.Sprintf(`{"request_id":%q}`, first):                              "missing",
+		fmt.Sprintf(`{"request_id":%q,"score":2}`, first):                    "from 0 (wrong) to 1",
+		fmt.Sprintf(`{"request_id":%q,"expected_tier":"best"}`, first):       "cheap, strong",
+		fmt.Sprintf(`{"request_id":%q,"score":1,"scoer":1}`, first):          "nothing else",
+		fmt.Sprintf(`{"request_id":%q,"request_id":"x","score":1}`, first):   "duplicate",
 		fmt.Sprintf(`{"request_id":%q,"score":1}%s`, first, "trailing text"): "byte",
 	} {
 		if status, answer := judge(body); status != 400 && status != 404 || !strings.Contains(answer, want) {

@@ -29,7 +29,7 @@ import (
 // policy's limits.
 var hurried = map[string]int{
 	"broken-stall": 10, "broken-total": 10, "fail-hang": 10, "fail-hang-after-head": 10, "fail-hang-unary": 10, "fail-timeout-everywhere": 10,
-	"fail-total": 10, "slow-but-alive": 10, "session-sticky": 600,
+	"fail-total": 10, "slow-but-alive": 10, "session-sticky": 600, "rescue-stall": 10, "rescue-other-endpoint": 10, "rescue-leave": 10, "finish-then-silence": 10,
 }
 
 // hurriedMore holds where Envoy keeps the total limit only, which is the longest one: with `carrier: envoy`.
@@ -154,7 +154,7 @@ func play(t *testing.T, tr *testkit.Transcript, envoy, carrier string) (out run)
 	}
 	if carrier == "envoy" {
 		for _, r := range policy.Routes {
-			if r.Rescue == "" {
+			if r.Rescue == "" || r.Rescue == "off" {
 				r.Carrier = "envoy"
 			}
 		}

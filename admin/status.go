@@ -34,6 +34,8 @@ type policyStatus struct {
 type exchanges struct {
 	InFlight int64 `json:"in_flight"`
 	Total    int64 `json:"total"`
+	Bytes    int64 `json:"bytes"` // of bodies and buffers, as reckoned
+	Shed     int64 `json:"shed"`  // refused for want of room
 }
 
 // providerStatus is a pool with its endpoints, or an external provider with its credentials.
@@ -47,7 +49,8 @@ type providerStatus struct {
 	Endpoints   []pool.EndpointStatus `json:"endpoints,omitempty"`
 	Healthy     *int                  `json:"healthy,omitempty"` // endpoints that may be picked
 	InFlight    *int                  `json:"in_flight,omitempty"`
-	Tokens      *int                  `json:"tokens,omitempty"` // in flight, estimated
+	Waiting     *int                  `json:"waiting,omitempty"` // in the queue; with a limit only
+	Tokens      *int                  `json:"tokens,omitempty"`  // in flight, estimated
 	Credentials int                   `json:"credentials"`
 	Parked      []parked              `json:"parked,omitempty"` // credentials that rest
 }
@@ -69,7 +72,7 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 		Providers: map[string]providerStatus{},
 		Breakers:  append([]breaker.Status{}, g.Breakers()...),
 		Envoys:    []xds.NodeStatus{},
-		Exchanges: exchanges{g.Inflight(), g.Total()},
+		Exchanges: exchanges{g.Inflight(), g.Total(), g.Load().Bytes, g.Load().Shed},
 	}
 	if s.o.Reload != nil {
 		body.Policy.LastError = s.o.Reload()
@@ -95,6 +98,9 @@ func (s *server) provider(p *policies.Policy, pr *policies.Provider) providerSta
 	}
 	for _, r := range s.o.Gateway.Resting(pr) {
 		st.Parked = append(st.Parked, parked{r.ID, r.Model, r.Until})
+	}
+	if held, waiting, limited := s.o.Gateway.Queued(pr.Name); limited {
+		st.InFlight, st.Waiting = &held, &waiting
 	}
 	if !pr.Own {
 		if len(pr.Endpoints) > 0 {

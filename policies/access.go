@@ -2,9 +2,11 @@ package policies
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -97,10 +99,15 @@ func (c *compiler) key(t *Tenant, n *node, ids, hashes map[string]bool) *Key {
 		if k.Labels == nil {
 			k.Labels = map[string]string{}
 		}
-		k.Labels[l.name] = l.value.text
+		if k.Labels[l.name] = l.value.text; l.name == "criticality" && !slices.Contains(criticalities, l.value.text) && c.f.root.at("server").has("criticality") {
+			c.problem(l.value, "a criticality is %s, not %q", oneOf(criticalities), l.value.text)
+		}
 	}
 	return k
 }
+
+// criticalities are the classes of urgency, from what is shed last to what is shed first.
+var criticalities = []string{"critical", "default", "sheddable", "batch"}
 
 // auth compiles the gateway's own credentials.
 func (c *compiler) auth(n *node) {
@@ -178,6 +185,12 @@ func (c *compiler) server(n *node) {
 			continue
 		}
 		s.CORS = append(s.CORS, o.text)
+	}
+	s.Concurrent, s.Memory = n.at("concurrent").integer(0), n.at("memory").size(0)
+	if h := n.at("criticality").at("header"); h != nil {
+		if s.Criticality = http.CanonicalHeaderKey(h.text); !headerName(h.text) {
+			c.problem(h, "%q is not the name of a header", h.text)
+		}
 	}
 	s.EnvoyMode, s.EnvoyBinary = n.at("envoy").at("mode").str("filter"), n.at("envoy").at("binary").str("auto")
 }

@@ -35,21 +35,13 @@ func (c *compiler) later(root *node) {
 	}
 	refuse(root.at("state"), "redis", "nothing would be shared")
 	inert(root.at("state"), "path", "nothing is stored")
-	server := root.at("server")
-	inert(server, "concurrent", "nothing is shed")
-	inert(server, "memory", "nothing is shed")
-	inert(server, "criticality", "nothing is shed")
 	if root.at("telemetry").at("content").str("off") != "off" {
 		inert(root.at("telemetry"), "content", "no content is recorded")
 	}
 }
 
 func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) {
-	inert(n, "queue", "a request beyond concurrent does not wait")
 	inert(n, "gpu", "the hours of a pool are not counted")
-	if !n.has("engine") {
-		inert(n, "concurrent", "only an own pool has a limit")
-	}
 	if on := n.at("on_cancel"); on != nil && on.text != "cancel" {
 		inert(n, "on_cancel", "the upstream is cancelled when a client leaves")
 	}

@@ -225,6 +225,9 @@ type Server struct {
 	UploadLimit int64  // bytes
 	Headers     string // full or basic
 	CORS        []string
+	Concurrent  int    // exchanges at once; 0 = no limit
+	Memory      int64  // bytes of bodies and buffers; 0 = no limit
+	Criticality string // canonical name of the header that says how urgent a request is; "" = all are alike
 	EnvoyMode   string // filter or edge
 	EnvoyBinary string // auto, external or a path
 	Pos         Position

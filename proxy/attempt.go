@@ -14,18 +14,21 @@ import (
 )
 
 // Attempt prepares the plan's attempt i: it takes the pool's slot, the credential and the breaker's lease, and makes the request. When the verdict is
-// not More the attempt was not made and the plane follows the verdict.
+// not More the attempt was not made and the plane follows the verdict; after Wait it asks for the same attempt again.
 func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	x.settleAttempt()
 	x.recycle()
 	pa := x.plan.Attempts[i]
+	if x.queueUp(pa.Model.Provider) {
+		return Upstream{}, Verdict{Action: Wait, Attempt: i}
+	}
 	x.rec.Attempts = append(x.rec.Attempts, telemetry.Attempt{Index: len(x.rec.Attempts), Span: telemetry.NewSpanID(), Model: pa.Model.Key, Provider: pa.Model.Provider.Name, Own: pa.Model.Provider.Own, Tier: pa.Tier, By: pa.By, System: providers.System(pa.Model.Provider), Start: time.Now()})
 	a := &attempt{plan: pa, provider: pa.Model.Provider, rec: &x.rec.Attempts[len(x.rec.Attempts)-1]}
 	x.attempt, x.failed = a, nil
 	x.planIndex = i
 	base, err := x.acquire(a)
 	if err != nil {
-		return Upstream{}, x.attemptFailed(err, "not_sent")
+		return Upstream{}, x.attemptFailed(err, unsent(err))
 	}
 	a.fold = x.folds(pa.Model)
 	if x.committed {
@@ -47,6 +50,9 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 
 // acquire takes what an attempt needs: a slot of the pool or a credential, and the breaker's lease.
 func (x *Exchange) acquire(a *attempt) (*url.URL, *llm.Error) {
+	if err := x.place(a); err != nil {
+		return nil, err
+	}
 	var base *url.URL
 	endpoint := ""
 	if a.provider.Own {
@@ -69,6 +75,14 @@ func (x *Exchange) acquire(a *attempt) (*url.URL, *llm.Error) {
 	}
 	a.lease = lease
 	return base, nil
+}
+
+// unsent names why an attempt was not made.
+func unsent(err *llm.Error) string {
+	if err.Code == "overloaded" {
+		return "queue"
+	}
+	return "not_sent"
 }
 
 // pick takes an endpoint of the pool: one that did not fail this exchange if there is any, else any.

@@ -44,6 +44,9 @@ func (g *Gateway) Begin(_ context.Context, h Head) (*Exchange, *Reply) {
 	if err := x.open(); err != nil {
 		return x, x.refuse(err, true)
 	}
+	if err := x.enter(); err != nil {
+		return x, x.refuse(err, true)
+	}
 	if x.ep.op == llm.OpModels || x.ep.op == llm.OpModel {
 		return x, x.models()
 	}

@@ -221,6 +221,7 @@ func (x *Exchange) Drop() {
 	}
 	x.ended = true
 	x.settleAttempt()
+	x.leave()
 	x.g.inflight.Add(-1)
 	x.s.live.Add(-1)
 	x.g.total.Add(-1)

@@ -18,6 +18,7 @@ func (x *Exchange) End() {
 		x.clientGone()
 	}
 	x.settleAttempt()
+	x.leave()
 	r := &x.rec
 	if r.End.IsZero() {
 		r.End = time.Now()
@@ -50,6 +51,9 @@ func (x *Exchange) endAttempt(a *attempt) {
 	a.rec.End = time.Now()
 	if a.slot != nil {
 		a.slot.Release()
+	}
+	if a.place != nil {
+		a.place.Leave()
 	}
 	switch {
 	case a.seenUsage:

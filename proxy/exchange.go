@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/breaker"
+	"github.com/sluice-gateway/sluice/internal/queue"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -42,6 +43,7 @@ type Exchange struct {
 	worst     verdicts
 	tried     []string                 // pool endpoints that failed in this exchange
 	waited    map[*policies.Model]bool // models whose throttle was waited out once
+	standing
 
 	opener     int               // index in the record of the attempt that the answer began with
 	voice      llm.Encoder       // that attempt's: it says the last word of a stream that breaks
@@ -59,6 +61,18 @@ type Exchange struct {
 	foretold  *DirectEnd    // the log's word, where it came before the plane had finished
 	total     time.Time
 	*scratch
+}
+
+// standing is the exchange's part in the load of gateway and providers; see overload.go.
+type standing struct {
+	urgency    queue.Class
+	entered    bool               // it counts against the gateway's limits
+	claimed    int64              // bytes reckoned for it
+	bodyBytes  int64              // of the request's body, of these
+	ticket     *queue.Ticket      // its place in the line of ticketOf; nil when there was none to be had
+	ticketOf   *policies.Provider // nil = it stands in no line
+	lineAfter  time.Duration      // when the line that had no room may have some
+	crowdedOut *policies.Provider // whose line it stood in for nothing
 }
 
 // scratch is the memory of an exchange that the next one can use.
@@ -105,6 +119,7 @@ type attempt struct {
 	provider *policies.Provider
 	lease    *breaker.Lease
 	slot     *pool.Lease
+	place    *queue.Ticket // among the provider's concurrent requests; nil without a limit
 	cred     providers.Credential
 
 	sent      time.Time
@@ -141,6 +156,7 @@ const (
 // verdicts counts the failures of a plan by what they mean for the final status.
 type verdicts struct {
 	all, throttled, refused int
+	shed                    int           // because the line before the provider was too long
 	soonest                 time.Duration // earliest known Retry-After
 }
 

@@ -123,7 +123,7 @@ func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
 // retryCause is what a route's attempts.on calls a cause; "" leaves it to the class.
 func retryCause(cause string) string {
 	switch cause {
-	case "refused", "connect_timeout", "not_sent":
+	case "refused", "connect_timeout", "not_sent", "queue":
 		return "connect"
 	case "reset", "cut":
 		return "reset"
@@ -144,7 +144,7 @@ func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause s
 	switch {
 	case err.Class == llm.ClassThrottle || err.Class == llm.ClassQuotaHard:
 		x.worst.throttled++
-	case cause == CauseRefused.String() || cause == "not_sent":
+	case cause == CauseRefused.String() || cause == "not_sent" || cause == "queue":
 		x.worst.refused++
 	}
 	full := a.provider.Own && (err.Class == llm.ClassThrottle || err.Class == llm.ClassCapacity)
@@ -221,7 +221,7 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 		if m == cur || act.Larger && m.Context != 0 && m.Context <= cur.Context {
 			continue
 		}
-		if usable, _, _ := x.g.usable(m); usable {
+		if usable, _, _ := x.usableNow(m); usable {
 			return j, 0, true
 		}
 	}
@@ -253,8 +253,8 @@ func (x *Exchange) otherEndpoint(m *policies.Model) bool {
 }
 
 func (x *Exchange) stillUsable(m *policies.Model) bool {
-	ok, _, _ := x.g.usable(m)
-	return ok
+	ok, _, _ := x.usableNow(m)
+	return ok && x.crowdedOut != m.Provider
 }
 
 // backoff is full jitter over a window that doubles with each request made: a second endpoint of a pool needs none.
@@ -286,6 +286,8 @@ func (x *Exchange) verdictOn(err *llm.Error) *llm.Error {
 	case w.throttled == w.all && w.all > 0:
 		said.Status, said.Type, said.Code = 429, "rate_limit_error", "rate_limit_exceeded"
 		said.Message, said.RetryAfter = "Every model that may answer this request is limited by its provider now.", max(w.soonest, time.Second)
+	case w.shed == w.all && w.all > 0:
+		said.RetryAfter = max(w.soonest, time.Second)
 	case w.refused == w.all && w.all > 0:
 		said.Status, said.Type, said.Code = 503, "server_error", "no_target_available"
 		said.Message, said.RetryAfter = x.unavailable(), max(w.soonest, 2*time.Second)
@@ -345,6 +347,10 @@ func (x *Exchange) clientBody(err error) Verdict {
 	}
 	if x.form != nil && !errors.Is(err, ErrTooLarge) {
 		return Verdict{Action: Answer, Reply: x.refuseForm(err)}
+	}
+	var full *llm.Error
+	if errors.As(err, &full) && full.Code == "overloaded" {
+		return Verdict{Action: Answer, Reply: x.refuse(full, true)}
 	}
 	if errors.Is(err, ErrTooLarge) {
 		return Verdict{Action: Answer, Reply: x.refuse(tooLarge(x.BodyLimit()), true)}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/feedback"
 	"github.com/sluice-gateway/sluice/internal/breaker"
+	"github.com/sluice-gateway/sluice/internal/queue"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
 	"github.com/sluice-gateway/sluice/router"
@@ -44,6 +45,7 @@ type Gateway struct {
 	breakers *breaker.Set
 	pools    *pool.Set
 	creds    *providers.Credentials
+	load     load
 	emit     func(*telemetry.Record)
 	jitter   func() float64
 
@@ -90,6 +92,7 @@ func (g *Gateway) Swap(p *policies.Policy) *Snapshot {
 		s.Generation = old.Generation + 1
 	}
 	g.pools.Sync(p)
+	g.load.sync(p)
 	g.snap.Store(s)
 	return s
 }
@@ -122,6 +125,14 @@ func breakerKey(m *policies.Model, credential, endpoint string) breaker.Key {
 
 // usable says whether a model's upstream may be asked now, and when not, why and when it may be again. It reads states and takes nothing.
 func (g *Gateway) usable(m *policies.Model) (ok bool, why string, after time.Duration) {
+	if full, after := g.crowded(m, queue.Default); full {
+		return false, crowdedWhy, after
+	}
+	return g.able(m)
+}
+
+// able is usable but for the line before the model's provider.
+func (g *Gateway) able(m *policies.Model) (ok bool, why string, after time.Duration) {
 	if m.Provider.Own {
 		return g.usablePool(m)
 	}
@@ -147,9 +158,6 @@ func (g *Gateway) usablePool(m *policies.Model) (ok bool, why string, after time
 	p := g.pools.Pool(m.Provider.Name)
 	if p == nil {
 		return false, "its pool is not known", time.Second
-	}
-	if m.Provider.Concurrent > 0 && p.Facts().Saturated {
-		return false, "its pool is full", time.Second
 	}
 	soonest := time.Duration(0)
 	for _, e := range p.Status() {
@@ -188,7 +196,9 @@ func (g *Gateway) reachable(p *policies.Provider) (ok bool, after time.Duration)
 
 func (g *Gateway) poolFacts(name string) policies.PoolFacts {
 	if p := g.pools.Pool(name); p != nil {
-		return p.Facts()
+		f := p.Facts()
+		_, f.Waiting, _ = g.Queued(name)
+		return f
 	}
 	return policies.PoolFacts{}
 }

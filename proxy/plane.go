@@ -71,12 +71,13 @@ const (
 	Done                 // what Write appended is the end of the answer
 	Answer               // drop this upstream and send Verdict.Reply; nothing was sent yet
 	Stop                 // drop everything: the client is gone
+	Wait                 // nothing is sent yet: when Exchange.Waiting says so, Attempt(Verdict.Attempt) again
 )
 
 // Verdict is the exchange's word on how to go on.
 type Verdict struct {
 	Action  Action
-	Attempt int           // with Next
+	Attempt int           // with Next and Wait
 	Delay   time.Duration // with Next
 	Reply   *Reply        // with Answer
 }

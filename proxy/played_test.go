@@ -133,6 +133,9 @@ func (c *playing) follow(v proxy.Verdict) {
 			}
 			time.Sleep(v.Delay) // virtual
 			v = c.try(v.Attempt)
+		case proxy.Wait:
+			c.queue()
+			v = proxy.Verdict{Action: proxy.Next, Attempt: v.Attempt}
 		case proxy.Answer:
 			c.reply(v.Reply)
 			return
@@ -145,6 +148,15 @@ func (c *playing) follow(v proxy.Verdict) {
 		default:
 			return
 		}
+	}
+}
+
+// queue waits for a place.
+func (c *playing) queue() {
+	ready, until := c.x.Waiting()
+	select {
+	case <-ready:
+	case <-time.After(time.Until(until)): // virtual
 	}
 }
 

@@ -34,6 +34,9 @@ func (x *Exchange) decide(body []byte) *llm.Error {
 	if x.mode == BodyWhole && int64(len(body)) > x.BodyLimit() {
 		return tooLarge(x.BodyLimit())
 	}
+	if err := x.claimBody(int64(len(body))); err != nil {
+		return err
+	}
 	if x.pass != nil {
 		return x.decidePass()
 	}
@@ -88,7 +91,7 @@ func (x *Exchange) input() *router.Input {
 		Unread:   x.mode != BodyWhole && x.head.ContentLength != 0,
 		Key:      x.key,
 		Route:    x.route,
-		Usable:   x.g.asUsable,
+		Usable:   x.asUsable(),
 		Pool:     x.g.asPool,
 		Pace:     x.g.asPace,
 		Now:      x.rec.Start,

@@ -65,6 +65,9 @@ func (x *Exchange) writeEvents(dst, chunk []byte, end bool) ([]byte, Verdict) {
 	a := x.attempt
 	from := len(dst)
 	var err error
+	if !x.streams(a) {
+		x.claim(2 * int64(len(chunk))) // until the end of the answer: as it came, and as it leaves
+	}
 	x.events, err = a.dec.Append(x.events[:0], chunk, end)
 	for i := range x.events {
 		e := &x.events[i]

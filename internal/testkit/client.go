@@ -34,7 +34,7 @@ func Ask(c Wire, r *Request) Answer {
 		defer close(sent)
 		r.send(c)
 	}()
-	a := receive(c, r.Method)
+	a := Receive(c, r.Method)
 	a.Took = time.Since(start)
 	if a.End != "" && r.script.leave > 0 && a.Took >= r.script.leave {
 		a.End = "left"
@@ -67,7 +67,8 @@ func (r *Request) send(c Wire) {
 	}
 }
 
-func receive(c net.Conn, method string) Answer {
+// Receive reads one answer.
+func Receive(c net.Conn, method string) Answer {
 	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
 	if err != nil {
 		return Answer{End: "aborted"}

@@ -197,6 +197,9 @@ func (st *stream) plan(body []byte) (*proxy.Upstream, *proxy.Reply) {
 		return &up, nil
 	case proxy.Answer:
 		return nil, v.Reply
+	case proxy.Wait: // the executor waits
+		st.cluster = ""
+		return nil, nil
 	}
 	st.cluster = ""
 	st.x.HandOver(v)

@@ -58,8 +58,13 @@ func (c *call) readWhole() bool {
 	}
 	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // ReadFrom needs the spare bytes to meet EOF without growing
 	in := c.patiently(c.r.Body)
-	_, err := b.ReadFrom(io.LimitReader(in, limit+1))
+	body := &reckoned{r: io.LimitReader(in, limit+1), claim: c.x.Claim, told: min(max(c.r.ContentLength, 0), claimable)}
+	_, err := b.ReadFrom(body)
 	in.stop()
+	if body.refused != nil {
+		c.run(c.x.Fail(proxy.CauseBody, body.refused))
+		return false
+	}
 	if err != nil {
 		c.x.Fail(proxy.CauseClientGone, err)
 		panic(http.ErrAbortHandler) // a client that only stopped sending must not read an empty 200
@@ -73,6 +78,30 @@ const (
 	bodyIdle = 30 * time.Second // between two reads
 	bodyTime = 10 * time.Minute
 )
+
+// reckoned is a body whose growth the exchange is told of, step by step, and may refuse.
+type reckoned struct {
+	r       io.Reader
+	claim   func(n int64) error
+	n, told int64
+	refused error
+}
+
+func (b *reckoned) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.n += int64(n)
+	if b.n > b.told {
+		b.told = b.n + reckonStep
+		b.refused = b.claim(b.told)
+	}
+	if b.refused != nil {
+		return 0, b.refused
+	}
+	return n, err
+}
+
+// reckonStep is how far ahead of its bytes a body is reckoned.
+const reckonStep = 64 << 10
 
 // claimable is how much memory a Content-Length alone gets, in bytes: more comes with the bytes themselves.
 const claimable = 256 << 10

@@ -115,6 +115,8 @@ func (c *call) run(v proxy.Verdict) {
 				continue
 			}
 			v = c.try(v.Attempt, *buf)
+		case proxy.Wait:
+			v = c.queue(v.Attempt)
 		case proxy.Answer:
 			c.reply(v.Reply)
 			return
@@ -139,6 +141,20 @@ func (c *call) wait(d time.Duration) bool {
 	case <-c.r.Context().Done():
 		return false
 	}
+}
+
+// queue waits for a place among a provider's requests.
+func (c *call) queue(i int) proxy.Verdict {
+	ready, until := c.x.Waiting()
+	t := time.NewTimer(time.Until(until))
+	defer t.Stop()
+	select {
+	case <-ready:
+	case <-t.C:
+	case <-c.r.Context().Done():
+		return c.x.Fail(proxy.CauseClientGone, c.r.Context().Err())
+	}
+	return proxy.Verdict{Action: proxy.Next, Attempt: i}
 }
 
 // try makes one attempt and carries its answer as far as its verdicts go.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/tenants"
 	"github.com/sluice-gateway/sluice/xds"
@@ -18,6 +19,7 @@ type Options struct {
 	Gateway *proxy.Gateway
 	Metrics http.Handler      // answers GET /metrics
 	Version string            // of the binary
+	Ledger  *ledger.Ledger    // answers GET /admin/usage; nil = none is kept
 	Reload  func() *LoadError // the last load that failed and was not made good since; nil = none
 	// Envoys lists the Envoys of the data plane; nil = there are none.
 	Envoys func() []xds.NodeStatus

@@ -22,6 +22,7 @@ func (s *server) endpoints() []endpoint {
 		{"GET", "/metrics", tenants.Viewer, s.o.Metrics.ServeHTTP},
 		{"GET", "/admin/status", tenants.Viewer, s.status},
 		{"GET", "/admin/keys", tenants.Viewer, s.keys},
+		{"GET", "/admin/usage", tenants.Viewer, s.usage},
 		{"POST", "/admin/drain", tenants.Operator, s.drain},
 		{"GET", "/debug/pprof/", tenants.Admin, pprof.Index},
 		{"GET", "/debug/pprof/cmdline", tenants.Admin, pprof.Cmdline},

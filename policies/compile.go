@@ -15,6 +15,7 @@ type Options struct {
 	Classes  []string                          // names of the classifier's classes; empty = names of classes are not checked
 	Env      func(string) (string, bool)       // nil = the process's environment
 	ReadFile func(name string) ([]byte, error) // nil = os.ReadFile
+	Prices   func(preset, model string) *Price // what a model of a preset costs, nil = unknown; package ledger owns the catalogue
 	// Classifier names the classifier that decides, as calibrations do; "" = calibrations of any are taken.
 	Classifier string
 	Offline    bool // do not resolve secrets or read certificates: for checks where they are not at hand

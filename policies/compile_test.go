@@ -140,9 +140,9 @@ telemetry: {content: full, otlp: {endpoint: {env: NOT_SET}}}
 		got = append(got, n.Path)
 	}
 	want := []string{
-		"providers.pool.gpu", "providers.out.on_cancel", "providers.far.on_cancel", "routes.auto.lossy", "routes.auto.rules[1]", "routes.auto.escalate", "routes.auto.cache", "routes.auto.keepalive",
+		"providers.out.on_cancel", "providers.far.on_cancel", "routes.auto.lossy", "routes.auto.rules[1]", "routes.auto.escalate", "routes.auto.cache", "routes.auto.keepalive",
 		"routes.auto.content", "routes.auto.timeouts.idle", "routes.second.match[0]",
-		"state.path", "telemetry.content", "telemetry.otlp.endpoint",
+		"telemetry.content", "telemetry.otlp.endpoint",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("notices (-want +got):\n%s", d)

@@ -82,12 +82,21 @@ func modelShape() *shape {
 		req("name", of(nameShape), "its name there"),
 		opt("context", of(tokensShape).from(1), "tokens of its window"),
 		opt("can", listOf(choice(abilities...)), "what it can do; absent = unknown"),
-		opt("price", record(
-			req("in", of(numberShape).from(0), "USD per million prompt tokens"),
-			req("out", of(numberShape).from(0), "USD per million completion tokens"),
-			opt("cached", of(numberShape).from(0), "USD per million cached prompt tokens"),
-		), "what it costs"),
+		opt("price", record(append(rateFields(),
+			opt("request", of(numberShape).from(0), "USD a request, beside the tokens"),
+			opt("tiers", listOf(record(append(rateFields(), req("above", of(tokensShape).from(1), "prompt tokens beyond which it holds"))...)).some(), "prices of longer prompts, for the whole request"),
+		)...), "what it costs; absent = by the catalogue of the preset"),
 	)
+}
+
+func rateFields() []field {
+	return []field{
+		req("in", of(numberShape).from(0), "USD per million prompt tokens"),
+		req("out", of(numberShape).from(0), "USD per million completion tokens"),
+		opt("cached", of(numberShape).from(0), "USD per million cached prompt tokens; absent = in"),
+		opt("written", of(numberShape).from(0), "USD per million prompt tokens written to the provider's cache; absent = in"),
+		opt("reasoning", of(numberShape).from(0), "USD per million reasoning tokens; absent = out"),
+	}
 }
 
 func routeShape() *shape {

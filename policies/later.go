@@ -34,14 +34,12 @@ func (c *compiler) later(root *node) {
 		refuse(root.at("auth"), "oidc", "no token of the issuer would be checked")
 	}
 	refuse(root.at("state"), "redis", "nothing would be shared")
-	inert(root.at("state"), "path", "nothing is stored")
 	if root.at("telemetry").at("content").str("off") != "off" {
 		inert(root.at("telemetry"), "content", "no content is recorded")
 	}
 }
 
 func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) {
-	inert(n, "gpu", "the hours of a pool are not counted")
 	if on := n.at("on_cancel"); on != nil && on.text != "cancel" {
 		inert(n, "on_cancel", "the upstream is cancelled when a client leaves")
 	}

@@ -81,12 +81,6 @@ type Model struct {
 	Tier     string          // the first tier that lists it, or ""
 }
 
-// Price is in USD per million tokens.
-type Price struct {
-	In, Out, Cached float64
-	HasCached       bool
-}
-
 // Tier is a list of models of like strength, in order of preference.
 type Tier struct {
 	Name   string

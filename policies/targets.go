@@ -274,9 +274,7 @@ func (c *compiler) models(n *node) {
 				m.Can[a] = true
 			}
 		}
-		if pr := e.value.at("price"); pr != nil {
-			m.Price = &Price{In: pr.at("in").number(0), Out: pr.at("out").number(0), Cached: pr.at("cached").number(0), HasCached: pr.at("cached") != nil}
-		}
+		m.Price = c.price(m, e.value.at("price"))
 		c.p.Models[e.name] = m
 	}
 }

@@ -22,7 +22,7 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	if x.queueUp(pa.Model.Provider) {
 		return Upstream{}, Verdict{Action: Wait, Attempt: i}
 	}
-	x.rec.Attempts = append(x.rec.Attempts, telemetry.Attempt{Index: len(x.rec.Attempts), Span: telemetry.NewSpanID(), Model: pa.Model.Key, Provider: pa.Model.Provider.Name, Own: pa.Model.Provider.Own, Tier: pa.Tier, By: pa.By, System: providers.System(pa.Model.Provider), Start: time.Now()})
+	x.rec.Attempts = append(x.rec.Attempts, telemetry.Attempt{Index: len(x.rec.Attempts), Span: telemetry.NewSpanID(), Model: pa.Model.Key, Provider: pa.Model.Provider.Name, Own: pa.Model.Provider.Own, Region: pa.Model.Provider.Region, Tier: pa.Tier, By: pa.By, System: providers.System(pa.Model.Provider), Start: time.Now()})
 	a := &attempt{plan: pa, provider: pa.Model.Provider, rec: &x.rec.Attempts[len(x.rec.Attempts)-1]}
 	x.attempt, x.failed = a, nil
 	x.planIndex = i
@@ -44,6 +44,7 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	x.asked++
 	a.sent = time.Now()
 	a.rec.Start = a.sent
+	x.occupy(a)
 	x.limitHead(a)
 	return up, Verdict{Action: More}
 }

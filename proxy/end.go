@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"math"
 	"time"
 
 	"github.com/sluice-gateway/sluice/llm"
-	"github.com/sluice-gateway/sluice/policies"
 )
 
 // End settles what the exchange still holds and emits its record. It is safe to call more than once; only the first call counts.
@@ -28,6 +26,7 @@ func (x *Exchange) End() {
 	x.keepOutcome()
 	x.g.inflight.Add(-1)
 	x.s.live.Add(-1)
+	x.keep()
 	if x.g.emit != nil {
 		x.g.emit(r)
 	}
@@ -68,9 +67,7 @@ func (x *Exchange) endAttempt(a *attempt) {
 	if a.first && x.pass == nil {
 		x.g.paces.saw(a.plan.Model, a.rec.FirstToken.Sub(a.sent), a.rec.Usage.Output)
 	}
-	if a.plan.Model.Price != nil && a.rec.UsageKind != llm.UsageNone {
-		a.rec.MicroUSD = cost(a.plan.Model.Price, a.rec.Usage)
-	}
+	x.price(a)
 }
 
 // billed reports whether a model may have worked on an attempt that reported nothing: it answered 2xx, or it was sent and never answered.
@@ -82,15 +79,6 @@ func (x *Exchange) billed(a *attempt) bool {
 		return false
 	}
 	return a.status == 0 || a.status >= 200 && a.status < 300
-}
-
-// cost is the price of a usage in millionths of a dollar: a price of 1 USD per million tokens is 1 micro-dollar a token.
-func cost(p *policies.Price, u llm.Usage) int64 {
-	cached := p.In
-	if p.HasCached {
-		cached = p.Cached
-	}
-	return int64(math.Round(float64(u.Input-u.Cached)*p.In + float64(u.Cached)*cached + float64(u.Output)*p.Out))
 }
 
 // sum fills the record's totals from its attempts.
@@ -105,7 +93,7 @@ func (x *Exchange) sum() {
 			continue
 		}
 		used = true
-		if m := x.s.Policy.Models[a.Model]; m != nil && m.Price != nil {
+		if a.Priced {
 			priced = true
 		} else if !a.Own {
 			r.PriceKnown = false

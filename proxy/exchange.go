@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/internal/queue"
+	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -121,6 +122,7 @@ type attempt struct {
 	slot     *pool.Lease
 	place    *queue.Ticket // among the provider's concurrent requests; nil without a limit
 	cred     providers.Credential
+	share    ledger.Share // of the pool's GPUs
 
 	sent      time.Time
 	status    int

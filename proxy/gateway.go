@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-gateway/sluice/feedback"
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/internal/queue"
+	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
 	"github.com/sluice-gateway/sluice/router"
@@ -35,6 +36,8 @@ type Options struct {
 	Emit func(*telemetry.Record)
 	// Outcome takes each labelled record of a policy with feedback. It must not block. nil: feedback is off whatever the policy says.
 	Outcome func(feedback.Record)
+	// Ledger takes a row for each attempt; nil = none is kept.
+	Ledger *ledger.Ledger
 	// Jitter returns a number in [0, 1) for back-off; nil = random.
 	Jitter func() float64
 }
@@ -47,6 +50,8 @@ type Gateway struct {
 	creds    *providers.Credentials
 	load     load
 	emit     func(*telemetry.Record)
+	ledger   *ledger.Ledger
+	meter    ledger.Meter
 	jitter   func() float64
 
 	// usable, poolFacts and pace as values, made once.
@@ -72,6 +77,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 		pools:    pool.NewSet(),
 		creds:    providers.NewCredentials(),
 		emit:     o.Emit,
+		ledger:   o.Ledger,
 		jitter:   o.Jitter,
 		outcomes: newOutcomes(o.Outcome),
 	}

@@ -119,6 +119,7 @@ func (s *Sink) observeEndpoints(read func(func(EndpointState) bool)) error {
 func (s *Sink) startEvents(version string) error {
 	ctx := context.Background()
 	s.metrics.panics.Add(ctx, 0)
+	s.metrics.ledgerLost.Add(ctx, 0)
 	for _, result := range []string{"ok", "error"} {
 		s.metrics.reloads.Add(ctx, 0, metric.WithAttributes(labelResult.String(result)))
 	}
@@ -142,6 +143,9 @@ func (s *Sink) Reload(ok bool) {
 
 // Panic counts a recovered panic.
 func (s *Sink) Panic() { s.metrics.panics.Add(context.Background(), 1) }
+
+// LedgerLost counts rows of the ledger that were lost.
+func (s *Sink) LedgerLost(rows int) { s.metrics.ledgerLost.Add(context.Background(), int64(rows)) }
 
 // StateDegraded says that use (limits, budget, cache) goes on without the shared state.
 func (s *Sink) StateDegraded(use string) { s.setDegraded(use, 1) }

@@ -104,6 +104,7 @@ const (
 	metricPoolLoad   = "sluice.pool.endpoint.in_flight"
 	metricPoolTokens = "sluice.pool.endpoint.in_flight_tokens"
 	metricDropped    = "sluice.telemetry.dropped"
+	metricLedgerLost = "sluice.ledger.lost"
 	metricFailed     = "sluice.telemetry.export_failures"
 	metricBuild      = "sluice.build.info"
 )

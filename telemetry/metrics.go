@@ -30,6 +30,7 @@ type instruments struct {
 	degraded   metric.Int64Gauge
 	dropped    metric.Int64Counter
 	failed     metric.Int64Counter
+	ledgerLost metric.Int64Counter
 
 	byExchange cache[exchangeKey]
 	byRescue   cache[rescueKey]
@@ -73,6 +74,7 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 		degraded:   gauge(metricDegraded, "1 while the shared state is not used for this, else 0."),
 		dropped:    counter(metricDropped, "{item}", "Access lines dropped because their sink was slow."),
 		failed:     counter(metricFailed, "{export}", "Exports that a telemetry sink refused."),
+		ledgerLost: counter(metricLedgerLost, "{row}", "Rows of the ledger that were lost because the disk did not take them."),
 		byExchange: cache[exchangeKey]{set: exchangeKey.set},
 		byRescue:   cache[rescueKey]{set: rescueKey.set},
 		byAttempt:  cache[attemptKey]{set: attemptKey.set},

@@ -97,7 +97,10 @@ type Attempt struct {
 	FirstToken    time.Time
 	Usage         llm.Usage
 	UsageKind     llm.UsageKind
-	MicroUSD      int64
+	MicroUSD      int64  // 0 also when unknown
+	Priced        bool   // MicroUSD is known
+	Price         string // the price row that was used; "" = none
+	Region        string // of the provider; "" = unknown
 	ResponseID    string
 	ResponseModel string
 	Finish        []string

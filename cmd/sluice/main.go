@@ -44,6 +44,8 @@ type cli struct {
 	Classify  classifyCmd  `cmd:"" help:"Classify prompts, one JSON object a line."`
 	Calibrate calibrateCmd `cmd:"" help:"Compute by_gain's threshold and its bound from judged prompts."`
 	Keys      keysCmd      `cmd:"" help:"Make keys, and list those of a policy."`
+	Usage     usageCmd     `cmd:"" help:"Print what was used and what it cost, from the ledger."`
+	Cost      costCmd      `cmd:"" help:"Convert neurons, USD, tokens and GPU time into one another."`
 	Demo      demoCmd      `cmd:"" help:"Send six prompts through a gateway and show what went where and why."`
 	Mock      mockCmd      `cmd:"" help:"Run the simulated provider. Its answers say that they are simulated."`
 	Bootstrap bootstrapCmd `cmd:"" help:"Print the configuration that an Envoy elsewhere starts with."`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
+	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -18,7 +19,7 @@ import (
 
 // options are what policies compile with. Offline leaves secrets alone: for commands that call nobody.
 func (w *world) options(offline bool) policies.Options {
-	return policies.Options{Presets: providers.Presets(), Classes: router.Classes[:], Classifier: router.ClassifierID(), Env: w.env, ReadFile: os.ReadFile, Offline: offline}
+	return policies.Options{Presets: providers.Presets(), Classes: router.Classes[:], Prices: ledger.Catalogue, Classifier: router.ClassifierID(), Env: w.env, ReadFile: os.ReadFile, Offline: offline}
 }
 
 // refused prints the problems of a policy that does not load, in the contract's form, and returns the failure that says no more. Any other error

@@ -62,6 +62,7 @@ func (s *server) swap(p *policies.Policy, force bool) error {
 		{"server.admin", old.Server.Admin, p.Server.Admin},
 		{"server.envoy.binary", old.Server.EnvoyBinary, p.Server.EnvoyBinary},
 		{"server.tls", old.Server.TLSCert + old.Server.TLSKey, p.Server.TLSCert + p.Server.TLSKey},
+		{"state.path", old.State.Path, p.State.Path},
 		{"telemetry.otlp", old.Telemetry.OTLPEndpoint, p.Telemetry.OTLPEndpoint},
 		{"telemetry.access_log", old.Telemetry.AccessLog, p.Telemetry.AccessLog},
 	} {

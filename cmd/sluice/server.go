@@ -40,6 +40,7 @@ type addresses struct{ data, admin net.Addr }
 type server struct {
 	log      *slog.Logger
 	sink     *telemetry.Sink
+	store    store
 	gateway  *proxy.Gateway
 	plane    *httpproxy.Handler
 	envoy    *envoyPlane  // nil with the embedded plane
@@ -72,11 +73,12 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 		cancel()
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	s.outcomes = &outcomeLog{log: log, folder: func() (string, error) {
-		dir, _, err := storeFolder(w, p)
-		return dir, err
-	}}
-	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Outcome: s.outcomes.take})
+	if err := s.openStore(w, p); err != nil {
+		cancel()
+		return nil, err
+	}
+	s.outcomes = &outcomeLog{log: log, folder: s.store.folder}
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take})
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {
 		cancel()
@@ -90,7 +92,7 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 	}
 	s.admin = &http.Server{
 		Handler: admin.Handler(admin.Options{
-			Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Reload: s.loadError, Envoys: s.envoys, Unready: s.unready,
+			Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Ledger: s.store.ledger, Reload: s.loadError, Envoys: s.envoys, Unready: s.unready,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes, ErrorLog: quiet,
 	}
@@ -207,6 +209,7 @@ func (s *server) abandon(err error) error {
 		s.envoy.abandon()
 	}
 	s.cancel()
+	s.store.close(s.log)
 	return errors.Join(err, s.flush())
 }
 
@@ -293,6 +296,7 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 	s.background.Wait()
 	s.plane.Close()
 	s.outcomes.close()
+	s.store.close(s.log)
 	err := s.flush()
 	if err != nil {
 		s.log.Warn("telemetry not sent", "error", err)

@@ -22,7 +22,7 @@ func TestStoreFolder(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := &world{env: func(k string) (string, bool) { v, ok := tc.env[k]; return v, ok }}
-			dir, temporary, err := storeFolder(w, &policies.Policy{State: policies.State{Path: tc.path}, Server: policies.Server{Listen: tc.listen}})
+			dir, temporary, err := makeStore(w, &policies.Policy{State: policies.State{Path: tc.path}, Server: policies.Server{Listen: tc.listen}})
 			if dir != tc.want || temporary || (err == nil) != (tc.want != "") {
 				t.Fatalf("%q %v %v, want %q", dir, temporary, err, tc.want)
 			}
@@ -31,7 +31,7 @@ func TestStoreFolder(t *testing.T) {
 			}
 		})
 	}
-	dir, temporary, err := storeFolder(&world{}, &policies.Policy{Server: policies.Server{Listen: "127.0.0.1:0"}})
+	dir, temporary, err := makeStore(&world{}, &policies.Policy{Server: policies.Server{Listen: "127.0.0.1:0"}})
 	if err != nil || !temporary {
 		t.Fatalf("%q %v %v", dir, temporary, err)
 	}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/sluice-gateway/sluice/ledger"
+	"github.com/sluice-gateway/sluice/policies"
+)
+
+// costCmd is `sluice cost`.
+type costCmd struct {
+	Amount float64 `arg:"" help:"How much."`
+	Unit   string  `arg:"" help:"neurons, usd, tokens-in, tokens-out or gpu-seconds." enum:"neurons,usd,tokens-in,tokens-out,gpu-seconds"`
+	Model  string  `help:"Model whose price turns tokens into money: PRESET:NAME of the catalogue, such as openai:gpt-5.5, or with --config a model of the policy." placeholder:"MODEL"`
+	Config string  `help:"Policy that names the model." placeholder:"FILE"`
+	GPU    float64 `name:"gpu-hour" help:"What the GPUs cost, USD an hour all together; with --config and a model of an own pool, the pool's."`
+	JSON   bool    `help:"Print a JSON object."`
+}
+
+// Help is what --help says beyond the flags.
+func (c *costCmd) Help() string {
+	return `1,000 neurons are 0.011 USD. Tokens need a model with a price, GPU seconds a price by the hour; what cannot be told is left out.`
+}
+
+// amounts are one sum of money in every unit. Absent = it cannot be told.
+type amounts struct {
+	USD        float64  `json:"usd"`
+	Neurons    float64  `json:"neurons"`
+	TokensIn   *float64 `json:"tokens_in,omitempty"`
+	TokensOut  *float64 `json:"tokens_out,omitempty"`
+	GPUSeconds *float64 `json:"gpu_seconds,omitempty"`
+	Price      string   `json:"price,omitempty"` // the price row of the tokens
+}
+
+// Run converts and prints.
+func (c *costCmd) Run(w *world) error {
+	price, hour, err := c.prices(w)
+	if err != nil {
+		return err
+	}
+	if c.Amount < 0 || math.IsInf(c.Amount, 0) || math.IsNaN(c.Amount) {
+		return errors.New("the amount must be a number that is not negative")
+	}
+	usd, err := c.usd(price, hour)
+	if err != nil {
+		return err
+	}
+	a := amounts{USD: usd, Neurons: ledger.NeuronsOf(usd)}
+	if price != nil {
+		a.TokensIn, a.TokensOut, a.Price = per(usd*1e6, price.In), per(usd*1e6, price.Out), price.Row
+	}
+	a.GPUSeconds = per(usd*3600, hour)
+	if c.JSON {
+		return json.NewEncoder(w.stdout).Encode(a)
+	}
+	t := tabwriter.NewWriter(w.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(t, "usd\t%s\nneurons\t%s\n", decimal(a.USD), decimal(a.Neurons))
+	for _, l := range []struct {
+		unit  string
+		n     *float64
+		under float64
+		per   string
+	}{{"tokens-in", a.TokensIn, priceOf(price).In, "a million"}, {"tokens-out", a.TokensOut, priceOf(price).Out, "a million"}, {"gpu-seconds", a.GPUSeconds, hour, "an hour"}} {
+		if l.n != nil {
+			fmt.Fprintf(t, "%s\t%s\tat %s USD %s\n", l.unit, decimal(*l.n), decimal(l.under), l.per)
+		}
+	}
+	return t.Flush()
+}
+
+// prices are those of the model and of the GPUs.
+func (c *costCmd) prices(w *world) (*policies.Price, float64, error) {
+	if c.Config == "" {
+		preset, name, _ := strings.Cut(c.Model, ":")
+		p := ledger.Catalogue(preset, name)
+		if c.Model != "" && p == nil {
+			return nil, 0, fmt.Errorf("the catalogue has no price for %q (write PRESET:NAME)", c.Model)
+		}
+		return p, c.GPU, nil
+	}
+	p, err := policies.Load(c.Config, w.options(true))
+	if err != nil {
+		return nil, 0, w.refused(err)
+	}
+	m := p.Models[c.Model]
+	if m == nil {
+		return nil, 0, fmt.Errorf("the policy has no model %q", c.Model)
+	}
+	hour := c.GPU
+	if hour == 0 {
+		hour = m.Provider.GPUPerHour
+	}
+	return m.Price, hour, nil
+}
+
+// usd is what the amount costs.
+func (c *costCmd) usd(price *policies.Price, hour float64) (float64, error) {
+	rate := 0.0
+	switch c.Unit {
+	case "usd":
+		return c.Amount, nil
+	case "neurons":
+		return ledger.USDOf(c.Amount), nil
+	case "gpu-seconds":
+		if rate = hour / 3600; rate == 0 {
+			return 0, errors.New("GPU seconds need a price: --gpu-hour")
+		}
+	case "tokens-in", "tokens-out":
+		if price == nil {
+			return 0, errors.New("tokens need a model with a price: --model")
+		}
+		if rate = price.In / 1e6; c.Unit == "tokens-out" {
+			rate = price.Out / 1e6
+		}
+	}
+	return c.Amount * rate, nil
+}
+
+func priceOf(p *policies.Price) policies.Price {
+	if p == nil {
+		return policies.Price{}
+	}
+	return *p
+}
+
+// per is an amount over a rate; nothing where there is no rate.
+func per(amount, rate float64) *float64 {
+	if rate == 0 {
+		return nil
+	}
+	n := amount / rate
+	return &n
+}
+
+// decimal writes a number to nine significant digits.
+func decimal(f float64) string { return strconv.FormatFloat(round(f), 'f', -1, 64) }
+
+func round(f float64) float64 {
+	r, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 9, 64), 64)
+	if err != nil {
+		return f
+	}
+	return r
+}

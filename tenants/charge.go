@@ -1,0 +1,107 @@
+package tenants
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Store is the state of limits, budgets and keys that outlives a policy: of one node, or of all that share it. It is safe for concurrent use.
+type Store interface {
+	// Charge moves rates, slots and accounts in one trip. The error is ErrUnavailable where the policy refuses what cannot be counted.
+	Charge(ctx context.Context, c *Charge) (*Receipt, error)
+	// Register returns what is registered of keys; nil without an error means that it is the version already known.
+	Register(ctx context.Context, known string) (*Register, error)
+	// Amend changes the register. edit may be called more than once; its error is returned and changes nothing.
+	Amend(ctx context.Context, edit func(*Register) error) error
+}
+
+// ErrUnavailable is the error of a store that is away where nothing may be done without it.
+var ErrUnavailable = errors.New("the state of limits and budgets is not available")
+
+// Charge is what one exchange does to the state in one trip. Either all of it happens or, when anything of it is refused, nothing.
+type Charge struct {
+	ID       string        // of the exchange: what it holds is under this name
+	Hold     time.Duration // how long it holds that, should it never settle
+	Settle   bool          // give back slots and reservations; nothing is refused any more
+	Local    bool          // with Settle: what the receipt of the limits said
+	Rates    []RateCharge
+	Slots    []SlotCharge
+	Accounts []AccountCharge
+}
+
+// RateCharge takes from a rate, or gives back where Take is negative.
+type RateCharge struct {
+	Key    string
+	Limit  int64
+	Window time.Duration
+	Take   int64
+}
+
+// SlotCharge takes one of a number of slots.
+type SlotCharge struct {
+	Key   string
+	Limit int64
+}
+
+// AccountCharge reads an account and reserves, or settles, on it.
+type AccountCharge struct {
+	Key     string
+	Limit   int64     // micro-dollars a period
+	Reserve int64     // micro-dollars to hold; 0 is never refused
+	Force   bool      // hold it whatever the balance is
+	Spend   int64     // micro-dollars spent, with Settle
+	Floor   int64     // what is known to be spent at least, by whoever asks
+	End     time.Time // of the period
+}
+
+// Receipt is the state after a charge.
+type Receipt struct {
+	Refused  int             // which of the rates, then of the slots, refused; -1 = none
+	Short    []bool          // by account: it cannot hold the reservation
+	Rates    []time.Duration // by rate: how far it is used ahead of time; the rate's window = all of it
+	Slots    []int64         // by slot: how many are taken
+	Accounts []Balance       // by account
+	// Local says that the limits were not taken from the shared store, BudgetErr why the balances are not those of all nodes.
+	Local     bool
+	BudgetErr error
+}
+
+// Balance is an account's state, in micro-dollars.
+type Balance struct{ Spent, Held int64 }
+
+// short reports whether any account is.
+func (r *Receipt) short() bool {
+	for _, s := range r.Short {
+		if s {
+			return true
+		}
+	}
+	return false
+}
+
+func newReceipt(c *Charge) *Receipt {
+	return &Receipt{
+		Refused: -1, Short: make([]bool, len(c.Accounts)),
+		Rates: make([]time.Duration, len(c.Rates)), Slots: make([]int64, len(c.Slots)), Accounts: make([]Balance, len(c.Accounts)),
+	}
+}
+
+// cost is how much of the window a count takes. Rounding down lets the full count through at once, and no more.
+func (r *RateCharge) cost() time.Duration {
+	return time.Duration(float64(r.Take)*float64(r.Window.Microseconds())/float64(r.Limit)) * time.Microsecond
+}
+
+// left is how many are left of a rate that is used so far ahead of time.
+func (r *RateCharge) left(ahead time.Duration) int64 {
+	free := r.Window - ahead
+	if free <= 0 {
+		return 0
+	}
+	return int64(float64(free.Microseconds()) * float64(r.Limit) / float64(r.Window.Microseconds()))
+}
+
+// wait is how long until the count can be taken.
+func (r *RateCharge) wait(ahead time.Duration) time.Duration {
+	return max(ahead+min(r.cost(), r.Window)-r.Window, time.Millisecond)
+}

@@ -1,0 +1,211 @@
+package tenants
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// counters are rates, slots and accounts in memory: the store of one node, and what a node goes on with when the shared one is away. The script
+// of the shared store does the same, step by step.
+type counters struct {
+	began time.Time // times are counted from here: the clock of the wall may jump
+
+	mu       sync.Mutex
+	rates    map[string]time.Duration // the theoretical arrival time of the next one (GCRA), since began
+	slots    map[string]map[string]time.Duration
+	accounts map[string]*account
+	dirty    map[string]bool // accounts changed since the last take of changes
+	swept    time.Duration
+}
+
+// account is one period of one budget.
+type account struct {
+	spent int64
+	held  int64
+	holds map[string]hold
+	end   time.Time
+}
+
+// hold is what one exchange has reserved, and until when it counts.
+type hold struct {
+	amount int64
+	until  time.Duration
+}
+
+func newCounters() *counters {
+	return &counters{began: time.Now(), rates: map[string]time.Duration{}, slots: map[string]map[string]time.Duration{}, accounts: map[string]*account{}, dirty: map[string]bool{}}
+}
+
+// sweepEvery bounds how long what is over stays in memory.
+const sweepEvery = time.Minute
+
+// charge does what the charge says.
+func (s *counters) charge(c *Charge) *Receipt {
+	r := newReceipt(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Since(s.began).Truncate(time.Microsecond)
+	s.sweep(now)
+	s.look(c, r, now)
+	if !c.Settle && (r.Refused >= 0 || r.short()) {
+		return r
+	}
+	s.apply(c, r, now)
+	return r
+}
+
+// look fills in the receipt and finds what refuses.
+func (s *counters) look(c *Charge, r *Receipt, now time.Duration) {
+	for i := range c.Rates {
+		q := &c.Rates[i]
+		r.Rates[i] = max(s.rates[q.Key]-now, 0)
+		if r.Refused < 0 && r.Rates[i]+q.cost() > q.Window {
+			r.Refused = i
+		}
+	}
+	for i, q := range c.Slots {
+		held := s.slots[q.Key]
+		maps.DeleteFunc(held, func(_ string, until time.Duration) bool { return until <= now })
+		r.Slots[i] = int64(len(held))
+		if r.Refused < 0 && r.Slots[i] >= q.Limit {
+			r.Refused = len(c.Rates) + i
+		}
+	}
+	for i := range c.Accounts {
+		q := &c.Accounts[i]
+		a := s.account(q, now)
+		r.Accounts[i] = Balance{a.spent, a.held}
+		r.Short[i] = !q.Force && q.Reserve > 0 && a.spent+a.held+q.Reserve > q.Limit
+	}
+}
+
+// apply does what nothing has refused.
+func (s *counters) apply(c *Charge, r *Receipt, now time.Duration) {
+	for i := range c.Rates {
+		q := &c.Rates[i]
+		r.Rates[i] = max(r.Rates[i]+q.cost(), 0)
+		s.rates[q.Key] = now + r.Rates[i]
+	}
+	for i, q := range c.Slots {
+		if c.Settle {
+			delete(s.slots[q.Key], c.ID)
+		} else {
+			if s.slots[q.Key] == nil {
+				s.slots[q.Key] = map[string]time.Duration{}
+			}
+			s.slots[q.Key][c.ID] = now + c.Hold
+		}
+		r.Slots[i] = int64(len(s.slots[q.Key]))
+	}
+	for i := range c.Accounts {
+		q := &c.Accounts[i]
+		a := s.accounts[q.Key]
+		if c.Settle {
+			a.release(c.ID)
+			a.spent += q.Spend
+			s.dirty[q.Key] = true
+		} else if q.Reserve > 0 {
+			a.release(c.ID)
+			a.holds[c.ID] = hold{q.Reserve, now + c.Hold}
+			a.held += q.Reserve
+		}
+		r.Accounts[i] = Balance{a.spent, a.held}
+	}
+}
+
+// account returns an account without what is held no longer.
+func (s *counters) account(q *AccountCharge, now time.Duration) *account {
+	a := s.accounts[q.Key]
+	if a == nil {
+		a = &account{holds: map[string]hold{}, end: q.End}
+		s.accounts[q.Key] = a
+	}
+	a.end = q.End
+	a.spent = max(a.spent, q.Floor)
+	for id, h := range a.holds {
+		if h.until <= now {
+			a.release(id)
+		}
+	}
+	return a
+}
+
+// settleHeld settles the accounts on which the exchange holds something, and says which those were.
+func (s *counters) settleHeld(c *Charge) (mine []bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mine = make([]bool, len(c.Accounts))
+	for i, q := range c.Accounts {
+		a := s.accounts[q.Key]
+		if a == nil {
+			continue
+		}
+		if _, mine[i] = a.holds[c.ID]; mine[i] {
+			a.release(c.ID)
+			a.spent += q.Spend
+		}
+	}
+	return mine
+}
+
+func (a *account) release(id string) {
+	a.held -= a.holds[id].amount
+	delete(a.holds, id)
+}
+
+// keepEnded is how long the account of a period stays after its end: for what settles late, and for who looks.
+const keepEnded = 48 * time.Hour
+
+// sweep drops what is over: full rates, free slots, accounts of ended periods.
+func (s *counters) sweep(now time.Duration) {
+	if now-s.swept < sweepEvery {
+		return
+	}
+	s.swept = now
+	maps.DeleteFunc(s.rates, func(_ string, at time.Duration) bool { return at <= now })
+	maps.DeleteFunc(s.slots, func(_ string, held map[string]time.Duration) bool { return len(held) == 0 })
+	old := time.Now().Add(-keepEnded)
+	maps.DeleteFunc(s.accounts, func(_ string, a *account) bool { return a.end.Before(old) })
+}
+
+// spending is what outlives a process of an account.
+type spending struct {
+	spent int64
+	end   time.Time
+}
+
+// changes returns what is spent on every account that changed since the last call.
+func (s *counters) changes() map[string]spending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.dirty) == 0 {
+		return nil
+	}
+	out := make(map[string]spending, len(s.dirty))
+	for key := range s.dirty {
+		if a := s.accounts[key]; a != nil {
+			out[key] = spending{a.spent, a.end}
+		}
+	}
+	clear(s.dirty)
+	return out
+}
+
+// unwritten takes back changes that could not be kept.
+func (s *counters) unwritten(keys map[string]spending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range keys {
+		s.dirty[key] = true
+	}
+}
+
+// restore puts back what was spent before the process began.
+func (s *counters) restore(was map[string]spending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, w := range was {
+		s.accounts[key] = &account{spent: w.spent, end: w.end, holds: map[string]hold{}}
+	}
+}

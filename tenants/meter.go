@@ -1,0 +1,334 @@
+package tenants
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+)
+
+// Ask is what an exchange asks of limits and budgets before it is decided.
+type Ask struct {
+	ID     string
+	Now    time.Time
+	Key    *policies.Key   // nil = nobody in particular
+	Route  *policies.Route // nil = a path without one
+	Tokens int             // estimated: the prompt and what may be answered
+	Hold   time.Duration   // the longest that the exchange can take
+}
+
+// Tab is what one exchange runs up against its limits and budgets. A nil tab has none: everything is allowed, nothing is kept.
+type Tab struct {
+	store    Store
+	charge   Charge // what Close settles
+	rates    []rate
+	budgets  []budget
+	receipt  *Receipt
+	balances []Balance
+	tokens   int64
+	closed   bool
+}
+
+// rate says what one of the charge's rates limits.
+type rate struct {
+	tokens bool
+	of     string // tenant, key or route
+}
+
+// budget is one of the charge's accounts.
+type budget struct {
+	*policies.Budget
+	of  string
+	end time.Time
+}
+
+// level is one who may have limits and a budget.
+type level struct {
+	of, key string
+	limits  *policies.Limits
+	budget  *policies.Budget
+}
+
+// levels are the tenant, the key and the route, as far as the exchange has them.
+func (a *Ask) levels() (out [3]level) {
+	if k := a.Key; k != nil {
+		out[0] = level{"tenant", "tenant/" + k.Tenant.Name, k.Tenant.Limits, k.Tenant.Budget}
+		out[1] = level{"key", "key/" + k.Tenant.Name + "/" + k.ID, k.Limits, k.Budget}
+	}
+	if r := a.Route; r != nil {
+		out[2] = level{"route", "route/" + r.Name, r.Limits, r.Budget}
+	}
+	return out
+}
+
+// metered reports whether there is anything to ask.
+func (a *Ask) metered() bool {
+	k, r := a.Key, a.Route
+	return r != nil && (r.Limits != nil || r.Budget != nil) ||
+		k != nil && (k.Limits != nil || k.Budget != nil || k.Tenant.Limits != nil || k.Tenant.Budget != nil)
+}
+
+// Open takes an exchange's limits and reads its budgets, in one trip. Beside an error the tab still says what the limits are.
+func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
+	if !a.metered() {
+		return nil, nil
+	}
+	t := &Tab{store: s, charge: Charge{ID: a.ID, Hold: a.Hold + holdMargin}, tokens: int64(a.Tokens)}
+	for _, l := range a.levels() {
+		t.add(&l, a)
+	}
+	taken := t.charge
+	r, err := s.Charge(ctx, &taken)
+	if err != nil {
+		t.closed = true
+		return nil, unavailable(err)
+	}
+	t.receipt, t.balances = r, r.Accounts
+	if r.Refused >= 0 {
+		t.closed = true
+		return t, t.refusal()
+	}
+	return t, nil
+}
+
+// holdMargin is what a hold outlives the longest exchange by: its end is settled in the background.
+const holdMargin = time.Minute
+
+// add puts a level's limits and budget on the charge.
+func (t *Tab) add(l *level, a *Ask) {
+	if q := l.limits; q != nil {
+		if q.Requests.Count > 0 {
+			t.rates = append(t.rates, rate{of: l.of})
+			t.charge.Rates = append(t.charge.Rates, RateCharge{Key: "requests/" + l.key, Limit: int64(q.Requests.Count), Window: q.Requests.Window, Take: 1})
+		}
+		if q.Tokens.Count > 0 {
+			t.rates = append(t.rates, rate{of: l.of, tokens: true})
+			t.charge.Rates = append(t.charge.Rates, RateCharge{Key: "tokens/" + l.key, Limit: int64(q.Tokens.Count), Window: q.Tokens.Window, Take: int64(a.Tokens)})
+		}
+		if q.Concurrent > 0 {
+			t.charge.Slots = append(t.charge.Slots, SlotCharge{Key: l.key, Limit: int64(q.Concurrent)})
+		}
+	}
+	if b := l.budget; b != nil {
+		name, end := b.Period(a.Now)
+		t.budgets = append(t.budgets, budget{b, l.of, end})
+		t.charge.Accounts = append(t.charge.Accounts, AccountCharge{Key: l.key + "/" + name, Limit: b.MicroUSD, End: end})
+	}
+}
+
+// unavailable is the answer where nothing may be done without the state.
+func unavailable(err error) *llm.Error {
+	return &llm.Error{Source: llm.SourceGateway, Class: llm.ClassCapacity, Status: http.StatusServiceUnavailable, Type: "server_error", Code: "state_unavailable",
+		Message: "The state of limits and budgets is not available, and the policy lets nothing through without it.", RetryAfter: time.Second, Err: err}
+}
+
+// refusal is the answer to an exchange beyond a limit.
+func (t *Tab) refusal() *llm.Error {
+	e := &llm.Error{Source: llm.SourceGateway, Class: llm.ClassThrottle, Status: http.StatusTooManyRequests, Type: "rate_limit_error", Code: "rate_limit_exceeded"}
+	i := t.receipt.Refused
+	if i >= len(t.charge.Rates) {
+		s := t.charge.Slots[i-len(t.charge.Rates)]
+		e.Message, e.RetryAfter = fmt.Sprintf("Too many requests at once: the limit is %d.", s.Limit), time.Second
+		return e
+	}
+	q, what := &t.charge.Rates[i], "requests"
+	if t.rates[i].tokens {
+		what = "tokens"
+	}
+	e.RetryAfter = q.wait(t.receipt.Rates[i])
+	e.Message = fmt.Sprintf("Rate limit reached for this %s: %d %s in %s, %d left, %d needed.", t.rates[i].of, q.Limit, what, windowName(q.Window), q.left(t.receipt.Rates[i]), q.Take)
+	if q.Take > q.Limit {
+		e.Message = fmt.Sprintf("The request needs %d %s, more than the limit of this %s lets through at all: %d in %s.", q.Take, what, t.rates[i].of, q.Limit, windowName(q.Window))
+	}
+	return e
+}
+
+func windowName(d time.Duration) string {
+	switch d {
+	case time.Second:
+		return "a second"
+	case time.Minute:
+		return "a minute"
+	case time.Hour:
+		return "an hour"
+	}
+	return "a day"
+}
+
+// Budgeted reports whether money is counted at all.
+func (t *Tab) Budgeted() bool { return t != nil && len(t.budgets) > 0 }
+
+// Facts returns what rules may read of the budgets: the share that is spent or reserved, of the fullest one. The error says that they could not
+// be had.
+func (t *Tab) Facts() (f policies.BudgetFacts, err error) {
+	if !t.Budgeted() {
+		return f, nil
+	}
+	for i := range t.budgets {
+		used := t.used(i)
+		f.Used, f.Exhausted = max(f.Used, used), f.Exhausted || used >= 1
+	}
+	return f, t.receipt.BudgetErr
+}
+
+func (t *Tab) used(i int) float64 {
+	b, limit := t.balances[i], t.budgets[i].MicroUSD
+	if limit <= 0 {
+		return 1
+	}
+	return float64(b.Spent+b.Held) / float64(limit)
+}
+
+// Exceeded reports whether a budget that is to be met in this way (refuse, lowest_tier, warn) is used up.
+func (t *Tab) Exceeded(how string) bool {
+	if t == nil {
+		return false
+	}
+	for i, b := range t.budgets {
+		if b.OnExceed == how && t.used(i) >= 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// Unpriced returns how a model without a price is met: the strictest of the budgets'. "" = nobody minds.
+func (t *Tab) Unpriced() string {
+	how := ""
+	if t != nil {
+		for _, b := range t.budgets {
+			if how == "" || strictness[b.UnknownPrice] > strictness[how] {
+				how = b.UnknownPrice
+			}
+		}
+	}
+	return how
+}
+
+var strictness = map[string]int{policies.OnWarn: 0, policies.OnLowestTier: 1, policies.OnRefuse: 2}
+
+// Reserve holds micro-dollars on every budget, or on none. With lowest the budgets that only move requests to the lowest tier do not refuse.
+// The refusal is nil where the money is held; what else is to be known of it is in Exceeded.
+func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Error {
+	if !t.Budgeted() {
+		return nil
+	}
+	c := Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: append([]AccountCharge(nil), t.charge.Accounts...)}
+	for i := range c.Accounts {
+		how := t.budgets[i].OnExceed
+		c.Accounts[i].Reserve = microUSD
+		c.Accounts[i].Force = how == policies.OnWarn || lowest && how == policies.OnLowestTier
+	}
+	r, err := t.store.Charge(ctx, &c)
+	if err != nil {
+		return unavailable(err)
+	}
+	t.balances = r.Accounts
+	if err := r.BudgetErr; err != nil {
+		t.receipt.BudgetErr = err
+	}
+	if !r.short() {
+		return nil
+	}
+	return t.usedUp(r, microUSD)
+}
+
+// usedUp marks the budgets that cannot hold a reservation as used up and returns the refusal.
+func (t *Tab) usedUp(r *Receipt, microUSD int64) *llm.Error {
+	e := &llm.Error{Source: llm.SourceGateway, Class: llm.ClassQuotaHard, Status: http.StatusTooManyRequests, Type: "insufficient_quota", Code: "insufficient_quota"}
+	for i, short := range r.Short {
+		if !short {
+			continue
+		}
+		b := t.budgets[i]
+		if t.balances[i].Spent+t.balances[i].Held < b.MicroUSD { // what is left is not enough
+			t.balances[i].Held = b.MicroUSD - t.balances[i].Spent
+		}
+		if wait := time.Until(b.end); wait > e.RetryAfter {
+			e.RetryAfter = wait
+			e.Message = fmt.Sprintf("The budget of this %s is used up: %s USD a %s, %s spent. It begins anew at %s.", b.of, dollars(b.MicroUSD), b.Per,
+				dollars(r.Accounts[i].Spent), b.end.Format(time.RFC3339))
+		}
+	}
+	return e
+}
+
+// dollars writes micro-dollars with as many places as they need.
+func dollars(micro int64) string {
+	s := fmt.Sprintf("%d.%06d", micro/1e6, micro%1e6)
+	for len(s) > 2 && s[len(s)-1] == '0' && s[len(s)-3] != '.' {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// Close settles the tab: what was spent, the tokens that were used instead of the estimate, the slots. Only the first call counts.
+func (t *Tab) Close(tokens int, microUSD int64) {
+	t.settle(int64(tokens)-t.tokensTaken(), microUSD, false)
+}
+
+// Cancel gives everything back, the request too: the exchange begins afresh elsewhere.
+func (t *Tab) Cancel() { t.settle(-t.tokensTaken(), 0, true) }
+
+func (t *Tab) tokensTaken() int64 {
+	if t == nil {
+		return 0
+	}
+	return t.tokens
+}
+
+func (t *Tab) settle(tokens, microUSD int64, requests bool) {
+	if t == nil || t.closed {
+		return
+	}
+	t.closed = true
+	c := t.charge
+	c.Settle, c.Local, c.Rates = true, t.receipt.Local, nil
+	for i, q := range t.charge.Rates {
+		switch q.Take = 0; {
+		case t.rates[i].tokens:
+			q.Take = tokens
+		case requests:
+			q.Take = -1
+		}
+		if q.Take != 0 {
+			c.Rates = append(c.Rates, q)
+		}
+	}
+	for i := range c.Accounts {
+		c.Accounts[i].Spend = microUSD
+	}
+	if len(c.Rates)+len(c.Slots)+len(c.Accounts) > 0 {
+		_, _ = t.store.Charge(context.Background(), &c) // settling is never refused
+	}
+}
+
+// Standing is what a client is told of one of its limits.
+type Standing struct {
+	Limit, Remaining int64
+	Reset            time.Duration // until the whole count is there again
+}
+
+// Standing returns the limit of requests, or of tokens, that leaves the least, or that has refused; false without one.
+func (t *Tab) Standing(tokens bool) (s Standing, ok bool) {
+	if t == nil {
+		return s, false
+	}
+	for i := range t.charge.Rates {
+		q, ahead := &t.charge.Rates[i], t.receipt.Rates[i]
+		if t.rates[i].tokens != tokens {
+			continue
+		}
+		here := Standing{q.Limit, q.left(ahead), ahead}
+		if t.receipt.Refused == i {
+			return here, true
+		}
+		if !ok || here.Remaining < s.Remaining || here.Remaining == s.Remaining && here.Limit < s.Limit {
+			s, ok = here, true
+		}
+	}
+	return s, ok
+}

@@ -169,6 +169,7 @@ func (c *compiler) server(n *node) {
 		c.problem(n.at("admin"), "an admin listener outside of loopback needs auth.admin")
 	}
 	c.serverAuth(n, open, okAdmin && !loopback(s.Admin))
+	c.strangers()
 	if t := n.at("tls"); t != nil {
 		c.tls(t)
 	}
@@ -217,6 +218,20 @@ func (c *compiler) serverAuth(n *node, openListen, openAdmin bool) {
 		c.problem(a, "auth: none is for loopback, and admin is %s", c.p.Server.Admin)
 	case c.keys():
 		c.notice(a, "the keys of the policy are not asked for")
+	}
+}
+
+// strangers tells that what tenants are held to means nothing where nobody is asked who they are.
+func (c *compiler) strangers() {
+	if !c.p.Server.AuthNone || c.keys() {
+		return
+	}
+	for _, e := range c.f.root.at("tenants").each() {
+		for _, key := range []string{"limits", "budget", "residency"} {
+			if v := e.value.at(key); v != nil {
+				c.notice(v, "nobody is asked for a key, so no request is this tenant's: declare keys, or server.auth: required")
+			}
+		}
 	}
 }
 

@@ -13,22 +13,11 @@ func (c *compiler) later(root *node) {
 			c.notice(v, "no effect in this version: %s", effect)
 		}
 	}
-	money := func(n *node) {
-		refuse(n, "limits", "nothing would be limited")
-		refuse(n, "budget", "nothing would be counted")
-	}
 	for _, e := range root.at("providers").each() {
 		c.laterProvider(e.value, inert)
 	}
 	for _, e := range root.at("routes").each() {
-		money(e.value)
 		c.laterRoute(e.value, inert)
-	}
-	for _, e := range root.at("tenants").each() {
-		money(e.value)
-		for _, k := range e.value.at("keys").list() {
-			money(k)
-		}
 	}
 	if o := root.at("auth").at("oidc"); o != nil && len(o.items) > 0 {
 		refuse(root.at("auth"), "oidc", "no token of the issuer would be checked")

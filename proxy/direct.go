@@ -222,6 +222,7 @@ func (x *Exchange) Drop() {
 	x.ended = true
 	x.settleAttempt()
 	x.leave()
+	x.tab.Cancel()
 	x.g.inflight.Add(-1)
 	x.s.live.Add(-1)
 	x.g.total.Add(-1)

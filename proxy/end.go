@@ -24,6 +24,7 @@ func (x *Exchange) End() {
 	r.Warnings = x.warnings
 	x.sum()
 	x.keepOutcome()
+	x.closeTab()
 	x.g.inflight.Add(-1)
 	x.s.live.Add(-1)
 	x.keep()

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/router/pool"
 	"github.com/sluice-gateway/sluice/telemetry"
+	"github.com/sluice-gateway/sluice/tenants"
 )
 
 // Exchange is one request of a client, from its head to its record. One goroutine drives it (Table.Step sees to that where several could); Deadline
@@ -36,6 +37,8 @@ type Exchange struct {
 	decision *router.Decision
 	plan     policies.Plan
 	warnings []string
+	tab      *tenants.Tab // nil = no limits, no budgets
+	lowest   bool         // a budget leaves the lowest tier only
 
 	planIndex int // of the attempt in flight
 	asked     int // upstream requests made

@@ -40,6 +40,8 @@ type Options struct {
 	Ledger *ledger.Ledger
 	// Jitter returns a number in [0, 1) for back-off; nil = random.
 	Jitter func() float64
+	// Store keeps limits, budgets and keys; nil = in memory. It stays the caller's.
+	Store tenants.Store
 }
 
 // Gateway holds what outlives a policy: breakers, credentials' state, pools, sessions. It is safe for concurrent use.
@@ -53,6 +55,8 @@ type Gateway struct {
 	ledger   *ledger.Ledger
 	meter    ledger.Meter
 	jitter   func() float64
+	store    tenants.Store
+	outputs  *tenants.Outputs
 
 	// usable, poolFacts and pace as values, made once.
 	asUsable func(*policies.Model) (ok bool, why string, after time.Duration)
@@ -80,6 +84,11 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 		ledger:   o.Ledger,
 		jitter:   o.Jitter,
 		outcomes: newOutcomes(o.Outcome),
+		store:    o.Store,
+		outputs:  tenants.NewOutputs(),
+	}
+	if g.store == nil {
+		g.store = tenants.NewMemory()
 	}
 	if g.jitter == nil {
 		g.jitter = randFloat

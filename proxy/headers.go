@@ -69,6 +69,7 @@ func (x *Exchange) clientFields(fields []Field) []Field {
 	if a := x.attempt; a != nil && (x.failed == nil || x.committed) {
 		model, provider, tier = a.plan.Model.Key, a.plan.Model.Provider.Name, a.plan.Tier
 	}
+	fields = x.quotaFields(fields)
 	if p.Server.Headers != "full" {
 		if model != "" {
 			fields = append(fields, Field{"X-Sluice-Model", model})

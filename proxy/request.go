@@ -55,8 +55,13 @@ func (x *Exchange) decide(body []byte) *llm.Error {
 	if limit := route.MaxTokens.Cap; limit > 0 && x.env.MaxTokens > limit {
 		x.warnings = append(x.warnings, fmt.Sprintf("max_tokens lowered to %d", limit))
 	}
+	if err := x.meter(); err != nil {
+		return err
+	}
 	d, err := x.g.router.Decide(x.s.Policy, x.input())
-	x.decided(d)
+	if x.decided(d); err == nil {
+		err = x.reserve()
+	}
 	if err == nil && x.mode != BodyWhole {
 		x.plan.Attempts = x.plan.Attempts[:1] // a streamed body can be sent once only
 	}
@@ -82,7 +87,7 @@ func (x *Exchange) scan(body []byte) *llm.Error {
 }
 
 func (x *Exchange) input() *router.Input {
-	return &router.Input{
+	in := &router.Input{
 		Envelope: x.env,
 		Path:     x.head.URL.Path,
 		Method:   x.head.Method,
@@ -96,6 +101,8 @@ func (x *Exchange) input() *router.Input {
 		Pace:     x.g.asPace,
 		Now:      x.rec.Start,
 	}
+	x.budgetFacts(in)
+	return in
 }
 
 // header is req.headers: values joined by ", ", and the empty string when absent.
@@ -128,6 +135,9 @@ func (x *Exchange) decided(d *router.Decision) {
 func (x *Exchange) decidePass() *llm.Error {
 	x.env = &llm.Envelope{Op: llm.OpOpaque, N: 1}
 	x.rec.Route = "passthrough"
+	if err := x.meter(); err != nil {
+		return err
+	}
 	d, _, err := DecidePassthrough(x.g.router, x.s.Policy, x.pass, x.input(), x.g.reachable)
 	x.decided(d)
 	return err

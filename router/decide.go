@@ -62,6 +62,7 @@ type Decision struct {
 	Choice     policies.Choice // how by_gain chose, where a rule asked it
 	Session    bool            // the conversation's model was kept
 	Climbed    bool            // the conversation moved up because a tool call of its model kept failing
+	Lowered    bool            // a budget left the lowest tier only
 	Facts      policies.Facts
 	Content    Content
 
@@ -235,6 +236,15 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 			rule = &with
 		}
 		dec = ask(kept)
+	case in.Lowest:
+		for _, t := range p.Tiers {
+			rule = &policies.Rule{Name: rule.Name, Models: t.Models}
+			if dec = ask(nil); dec.Eligible > 0 {
+				d.Lowered = true
+				break
+			}
+		}
+		return dec.Eligible
 	case kept == nil:
 		return ask(nil).Eligible
 	default:
@@ -312,6 +322,9 @@ func (d *Decision) reason(rule *policies.Rule) {
 		b = append(b, " session=kept"...)
 	case d.Climbed:
 		b = append(b, " session=up"...)
+	}
+	if d.Lowered {
+		b = append(b, " budget=lowest_tier"...)
 	}
 	for _, n := range d.Bounds.Names {
 		b = append(b, " boundary="...)

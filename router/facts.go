@@ -28,6 +28,9 @@ type Input struct {
 	Budget policies.BudgetFacts
 	// BudgetErr says that the budget's state could not be had.
 	BudgetErr error
+	// Lowest leaves the lowest tier that may answer and nothing beyond it: a budget is used up. A tool's result still goes to the model that called
+	// the tool.
+	Lowest bool
 	// Session replaces what the router remembers of the conversation: an offline explanation has no memory.
 	Session *policies.SessionFacts
 	Now     time.Time

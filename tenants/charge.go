@@ -87,7 +87,8 @@ func newReceipt(c *Charge) *Receipt {
 	}
 }
 
-// cost is how much of the window a count takes. Rounding down lets the full count through at once, and no more.
+// cost is how much of the window a count takes. Rounding down lets the full count through at once; with 10,000 a minute or
+// less it is not one more.
 func (r *RateCharge) cost() time.Duration {
 	return time.Duration(float64(r.Take)*float64(r.Window.Microseconds())/float64(r.Limit)) * time.Microsecond
 }

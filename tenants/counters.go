@@ -9,10 +9,10 @@ import (
 // counters are rates, slots and accounts in memory: the store of one node, and what a node goes on with when the shared one is away. The script
 // of the shared store does the same, step by step.
 type counters struct {
-	began time.Time // times are counted from here: the clock of the wall may jump
+	clock func() time.Duration // since the beginning: the clock of the wall may jump
 
 	mu       sync.Mutex
-	rates    map[string]time.Duration // the theoretical arrival time of the next one (GCRA), since began
+	rates    map[string]time.Duration // the theoretical arrival time of the next one (GCRA)
 	slots    map[string]map[string]time.Duration
 	accounts map[string]*account
 	dirty    map[string]bool // accounts changed since the last take of changes
@@ -34,7 +34,8 @@ type hold struct {
 }
 
 func newCounters() *counters {
-	return &counters{began: time.Now(), rates: map[string]time.Duration{}, slots: map[string]map[string]time.Duration{}, accounts: map[string]*account{}, dirty: map[string]bool{}}
+	began := time.Now()
+	return &counters{clock: func() time.Duration { return time.Since(began) }, rates: map[string]time.Duration{}, slots: map[string]map[string]time.Duration{}, accounts: map[string]*account{}, dirty: map[string]bool{}}
 }
 
 // sweepEvery bounds how long what is over stays in memory.
@@ -45,7 +46,7 @@ func (s *counters) charge(c *Charge) *Receipt {
 	r := newReceipt(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Since(s.began).Truncate(time.Microsecond)
+	now := s.clock().Truncate(time.Microsecond)
 	s.sweep(now)
 	s.look(c, r, now)
 	if !c.Settle && (r.Refused >= 0 || r.short()) {

@@ -47,10 +47,8 @@ var ErrLocked = errors.New("another process has the store open")
 
 // OpenEmbedded opens the store in a folder, which must be there; "" keeps everything in memory.
 func OpenEmbedded(dir string) (*Embedded, error) {
-	e := &Embedded{counters: newCounters(), register: (&Register{}).clone(), done: make(chan struct{})}
+	e := NewMemory()
 	if dir == "" {
-		close(e.done)
-		e.stop = func() {}
 		return e, nil
 	}
 	db, err := bbolt.Open(filepath.Join(dir, storeFile), 0o600, &bbolt.Options{Timeout: lockWait})
@@ -66,9 +64,16 @@ func OpenEmbedded(dir string) (*Embedded, error) {
 		return nil, fmt.Errorf("state in %s: %w", dir, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e.stop = cancel
+	e.stop, e.done = cancel, make(chan struct{})
 	go e.flush(ctx)
 	return e, nil
+}
+
+// NewMemory returns a store that nothing survives.
+func NewMemory() *Embedded {
+	e := &Embedded{counters: newCounters(), register: (&Register{}).clone(), stop: func() {}, done: make(chan struct{})}
+	close(e.done)
+	return e
 }
 
 func (e *Embedded) load() error {

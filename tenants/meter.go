@@ -17,6 +17,7 @@ type Ask struct {
 	Key    *policies.Key   // nil = nobody in particular
 	Route  *policies.Route // nil = a path without one
 	Tokens int             // estimated: the prompt and what may be answered
+	Guess  bool            // nobody limits the answer: what a rate lets through at all is enough
 	Hold   time.Duration   // the longest that the exchange can take
 }
 
@@ -28,7 +29,6 @@ type Tab struct {
 	budgets  []budget
 	receipt  *Receipt
 	balances []Balance
-	tokens   int64
 	closed   bool
 }
 
@@ -76,7 +76,7 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 	if !a.metered() {
 		return nil, nil
 	}
-	t := &Tab{store: s, charge: Charge{ID: a.ID, Hold: a.Hold + holdMargin}, tokens: int64(a.Tokens)}
+	t := &Tab{store: s, charge: Charge{ID: a.ID, Hold: a.Hold + holdMargin}}
 	for _, l := range a.levels() {
 		t.add(&l, a)
 	}
@@ -94,6 +94,14 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 	return t, nil
 }
 
+// take is what a rate of tokens is asked for.
+func (a *Ask) take(limit int64) int64 {
+	if a.Guess {
+		return min(int64(a.Tokens), limit)
+	}
+	return int64(a.Tokens)
+}
+
 // holdMargin is what a hold outlives the longest exchange by: its end is settled in the background.
 const holdMargin = time.Minute
 
@@ -106,7 +114,7 @@ func (t *Tab) add(l *level, a *Ask) {
 		}
 		if q.Tokens.Count > 0 {
 			t.rates = append(t.rates, rate{of: l.of, tokens: true})
-			t.charge.Rates = append(t.charge.Rates, RateCharge{Key: "tokens/" + l.key, Limit: int64(q.Tokens.Count), Window: q.Tokens.Window, Take: int64(a.Tokens)})
+			t.charge.Rates = append(t.charge.Rates, RateCharge{Key: "tokens/" + l.key, Limit: int64(q.Tokens.Count), Window: q.Tokens.Window, Take: a.take(int64(q.Tokens.Count))})
 		}
 		if q.Concurrent > 0 {
 			t.charge.Slots = append(t.charge.Slots, SlotCharge{Key: l.key, Limit: int64(q.Concurrent)})
@@ -267,18 +275,11 @@ func dollars(micro int64) string {
 
 // Close settles the tab: what was spent, the tokens that were used instead of the estimate, the slots. Only the first call counts.
 func (t *Tab) Close(tokens int, microUSD int64) {
-	t.settle(int64(tokens)-t.tokensTaken(), microUSD, false)
+	t.settle(int64(tokens), microUSD, false)
 }
 
 // Cancel gives everything back, the request too: the exchange begins afresh elsewhere.
-func (t *Tab) Cancel() { t.settle(-t.tokensTaken(), 0, true) }
-
-func (t *Tab) tokensTaken() int64 {
-	if t == nil {
-		return 0
-	}
-	return t.tokens
-}
+func (t *Tab) Cancel() { t.settle(0, 0, true) }
 
 func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 	if t == nil || t.closed {
@@ -288,11 +289,13 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 	c := t.charge
 	c.Settle, c.Local, c.Rates = true, t.receipt.Local, nil
 	for i, q := range t.charge.Rates {
-		switch q.Take = 0; {
+		switch {
 		case t.rates[i].tokens:
-			q.Take = tokens
+			q.Take = tokens - q.Take
 		case requests:
-			q.Take = -1
+			q.Take = -q.Take
+		default:
+			continue
 		}
 		if q.Take != 0 {
 			c.Rates = append(c.Rates, q)

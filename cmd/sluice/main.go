@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // zones of budgets, where the machine has none
 
 	"github.com/alecthomas/kong"
 )

@@ -49,6 +49,9 @@ var times = []struct {
 	{regexp.MustCompile(`(?m)^at [0-9.a-zµ]+$`), "at (t)"},
 	{regexp.MustCompile(`(?m)^(attempt \d+) at [0-9.a-zµ]+:`), "$1 at (t):"},
 	{regexp.MustCompile(`("object":"model","created"):[0-9]+`), "$1:(t)"},
+	{regexp.MustCompile(`(?m)^(X-Ratelimit-Reset-[A-Za-z]+): .*$`), "$1: (t)"},
+	{regexp.MustCompile(`(?m)^Retry-After: [0-9]{3,}$`), "Retry-After: (t)"},
+	{regexp.MustCompile(`(begins anew at) [0-9T:Z+-]+`), "$1 (t)"},
 	{regexp.MustCompile(`\b(first-token|took|first|end)=-?[0-9][0-9.a-zµ]*`), "$1=(t)"},
 }
 

@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/router"
+	"github.com/sluice-gateway/sluice/tenants"
+)
+
+// meter takes the exchange's limits and reads its budgets, before anything is decided.
+func (x *Exchange) meter() (err *llm.Error) {
+	x.tab, err = tenants.Open(context.Background(), x.g.store, &tenants.Ask{
+		ID: hexID(x.rec.ID), Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total,
+		Tokens: x.env.PromptTokens() + x.outputTokens(nil), Guess: x.env.MaxTokens == 0 && x.ruling().MaxTokens.Default == 0,
+	})
+	x.lowest = x.tab.Exceeded(policies.OnLowestTier)
+	return err
+}
+
+// outputTokens is the most that the answer may have: what the request allows, else the route's default, else what nearly all of the model's answers
+// stay below. m is nil while no model is chosen.
+func (x *Exchange) outputTokens(m *policies.Model) int {
+	if !x.env.Op.Generates() {
+		return 0
+	}
+	n, limit := x.env.MaxTokens, x.ruling().MaxTokens
+	if n == 0 {
+		n = limit.Default
+	}
+	if n == 0 && m != nil {
+		n = x.g.outputs.P95(m.Key)
+	} else if n == 0 {
+		n = tenants.UnknownOutput
+	}
+	if limit.Cap > 0 {
+		n = min(n, limit.Cap)
+	}
+	return n * max(1, x.env.N)
+}
+
+// reserve holds the price of the plan's dearest attempt on every budget. A refusal is answered by deciding once more, with the budget used up.
+func (x *Exchange) reserve() *llm.Error {
+	if !x.tab.Budgeted() {
+		return nil
+	}
+	if err := x.priced(); err != nil {
+		return err
+	}
+	if x.tab.Exceeded(policies.OnWarn) {
+		x.warnings = append(x.warnings, "the budget is used up")
+	}
+	refusal := x.tab.Reserve(context.Background(), x.dearest(), x.lowest)
+	if refusal == nil || refusal.Status != 429 {
+		return refusal
+	}
+	x.lowest = x.tab.Exceeded(policies.OnLowestTier)
+	d, err := x.g.router.Decide(x.s.Policy, x.input())
+	x.decided(d)
+	if err != nil {
+		return err
+	}
+	if err := x.priced(); err != nil {
+		return err
+	}
+	if !x.lowest && x.price(x.plan.Attempts[0].Model) == 0 { // what costs nothing is not refused, but nothing dearer may follow it
+		x.plan.Attempts = slices.DeleteFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.price(a.Model) > 0 })
+	}
+	return x.tab.Reserve(context.Background(), x.dearest(), x.lowest)
+}
+
+// promptMargin is how many tokens are reserved for one that the prompt is estimated at: two bytes a token, which no text of people exceeds by much.
+const promptMargin = 2
+
+// price is what an attempt at the model may cost, in micro-dollars. An own pool without a price costs nothing more for one more request.
+func (x *Exchange) price(m *policies.Model) int64 {
+	if m.Price == nil {
+		return 0
+	}
+	return cost(m.Price, llm.Usage{Input: promptMargin * x.env.PromptTokens(), Output: x.outputTokens(m)})
+}
+
+func (x *Exchange) dearest() (micro int64) {
+	for _, a := range x.plan.Attempts {
+		micro = max(micro, x.price(a.Model))
+	}
+	return micro
+}
+
+// unpriced reports whether nobody can say what an attempt at the model costs: an external one has no price, or the answer is not read.
+func (x *Exchange) unpriced(m *policies.Model) bool {
+	return !m.Provider.Own && (m.Price == nil || x.env.Op == llm.OpOpaque)
+}
+
+// priced does with models of unknown price what the budgets say: they leave the plan, or the request moves to the lowest tier, or it goes on
+// with a warning.
+func (x *Exchange) priced() *llm.Error {
+	i := slices.IndexFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.unpriced(a.Model) })
+	if i < 0 {
+		return nil
+	}
+	model := x.plan.Attempts[i].Model.Key
+	switch x.tab.Unpriced() {
+	case policies.OnWarn:
+		x.warnings = append(x.warnings, "the price of model "+strconv.Quote(model)+" is not known to the budget")
+		return nil
+	case policies.OnLowestTier:
+		if x.lowest { // the lowest tier is this one
+			return nil
+		}
+		x.lowest = true
+		d, err := x.g.router.Decide(x.s.Policy, x.input())
+		x.decided(d)
+		return err
+	}
+	x.plan.Attempts = slices.DeleteFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.unpriced(a.Model) })
+	if len(x.plan.Attempts) > 0 {
+		return nil
+	}
+	return &llm.Error{Source: llm.SourceGateway, Class: llm.ClassClient, Status: 403, Type: "policy_denied", Code: "policy_denied",
+		Message: fmt.Sprintf("A budget needs prices, and the price of model %q is not known (unknown_price: refuse).", model)}
+}
+
+// closeTab settles what the exchange used: the tokens of all its attempts, and their price.
+func (x *Exchange) closeTab() {
+	tokens := 0
+	for i := range x.rec.Attempts {
+		a := &x.rec.Attempts[i]
+		if a.UsageKind == llm.UsageNone {
+			continue
+		}
+		tokens += a.Usage.Input + a.Usage.Output
+		if a.UsageKind == llm.UsageReported && a.Class == "" && x.env != nil && x.env.Op.Generates() {
+			x.g.outputs.Observe(a.Model, a.Usage.Output)
+		}
+	}
+	x.tab.Close(tokens, x.rec.MicroUSD)
+}
+
+// quotaFields says how the limits stand, by the names that OpenAI's SDKs read.
+func (x *Exchange) quotaFields(fields []Field) []Field {
+	for _, of := range [...]struct {
+		what   string
+		tokens bool
+	}{{"Requests", false}, {"Tokens", true}} {
+		s, ok := x.tab.Standing(of.tokens)
+		if !ok {
+			continue
+		}
+		fields = append(fields, Field{"X-Ratelimit-Limit-" + of.what, strconv.FormatInt(s.Limit, 10)},
+			Field{"X-Ratelimit-Remaining-" + of.what, strconv.FormatInt(s.Remaining, 10)},
+			Field{"X-Ratelimit-Reset-" + of.what, resetText(s.Reset)})
+	}
+	return fields
+}
+
+// resetText writes a time as 1s, 6m0s or 20ms.
+func resetText(d time.Duration) string {
+	if d < time.Second {
+		return (d + time.Millisecond - 1).Truncate(time.Millisecond).String()
+	}
+	return (d + time.Second - 1).Truncate(time.Second).String()
+}
+
+// budgetFacts gives the rules what they may read of the budgets.
+func (x *Exchange) budgetFacts(in *router.Input) {
+	in.Budget, in.BudgetErr = x.tab.Facts()
+	in.Lowest = x.lowest
+}

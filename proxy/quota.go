@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/router"
@@ -68,8 +69,8 @@ func (x *Exchange) reserve() *llm.Error {
 	if err := x.priced(); err != nil {
 		return err
 	}
-	if !x.lowest && x.price(x.plan.Attempts[0].Model) == 0 { // what costs nothing is not refused, but nothing dearer may follow it
-		x.plan.Attempts = slices.DeleteFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.price(a.Model) > 0 })
+	if !x.lowest && x.quote(x.plan.Attempts[0].Model) == 0 { // what costs nothing is not refused, but nothing dearer may follow it
+		x.plan.Attempts = slices.DeleteFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.quote(a.Model) > 0 })
 	}
 	return x.tab.Reserve(context.Background(), x.dearest(), x.lowest)
 }
@@ -77,17 +78,29 @@ func (x *Exchange) reserve() *llm.Error {
 // promptMargin is how many tokens are reserved for one that the prompt is estimated at: two bytes a token, which no text of people exceeds by much.
 const promptMargin = 2
 
-// price is what an attempt at the model may cost, in micro-dollars. An own pool without a price costs nothing more for one more request.
-func (x *Exchange) price(m *policies.Model) int64 {
-	if m.Price == nil {
-		return 0
+// quote is the most that an attempt at the model should cost, in micro-dollars. An own pool without a price costs nothing more for one more
+// request; one that is paid by the hour costs what its tokens have lately cost.
+func (x *Exchange) quote(m *policies.Model) int64 {
+	in, out := promptMargin*x.env.PromptTokens(), x.outputTokens(m)
+	switch p := m.Price; {
+	case p != nil:
+		u := llm.Usage{Input: in, Output: out}
+		if p.Written > p.In {
+			u.CacheWrite = in
+		}
+		if p.Reasoning > p.Out {
+			u.Reasoning = out
+		}
+		return ledger.CostOf(p, u).MicroUSD
+	case m.Provider.Own && m.Provider.GPUPerHour > 0:
+		return max(1, x.g.outputs.Cost(m.Key, in+out))
 	}
-	return cost(m.Price, llm.Usage{Input: promptMargin * x.env.PromptTokens(), Output: x.outputTokens(m)})
+	return 0
 }
 
 func (x *Exchange) dearest() (micro int64) {
 	for _, a := range x.plan.Attempts {
-		micro = max(micro, x.price(a.Model))
+		micro = max(micro, x.quote(a.Model))
 	}
 	return micro
 }
@@ -134,7 +147,11 @@ func (x *Exchange) closeTab() {
 		if a.UsageKind == llm.UsageNone {
 			continue
 		}
-		tokens += a.Usage.Input + a.Usage.Output
+		used := a.Usage.Input + a.Usage.Output
+		tokens += used
+		if a.Price == ledger.PriceGPU {
+			x.g.outputs.Spent(a.Model, used, a.MicroUSD)
+		}
 		if a.UsageKind == llm.UsageReported && a.Class == "" && x.env != nil && x.env.Op.Generates() {
 			x.g.outputs.Observe(a.Model, a.Usage.Output)
 		}

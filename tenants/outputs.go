@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Outputs remembers how long models' answers are, to say what to reserve for a request that does not limit its own. It is safe for concurrent use.
+// Outputs remembers how long models' answers are, and what their tokens cost where only time has a price, to say what to reserve for a request that does not limit its own. It is safe for concurrent use.
 type Outputs struct {
 	mu     sync.Mutex
 	models map[string]*lengths
@@ -15,6 +15,7 @@ type Outputs struct {
 type lengths struct {
 	counts [256]float64
 	total  float64
+	cost   float64 // micro-dollars a token, of late; for pools that are paid by the hour
 }
 
 const (
@@ -32,6 +33,17 @@ func NewOutputs() *Outputs { return &Outputs{models: map[string]*lengths{}} }
 func (o *Outputs) Observe(model string, tokens int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	l := o.of(model)
+	l.counts[lengthClass(tokens)]++
+	if l.total++; l.total > keepOutputs {
+		for i := range l.counts {
+			l.counts[i] /= 2
+		}
+		l.total /= 2
+	}
+}
+
+func (o *Outputs) of(model string) *lengths {
 	l := o.models[model]
 	if l == nil {
 		if len(o.models) >= maxModels {
@@ -40,13 +52,34 @@ func (o *Outputs) Observe(model string, tokens int) {
 		l = new(lengths)
 		o.models[model] = l
 	}
-	l.counts[lengthClass(tokens)]++
-	if l.total++; l.total > keepOutputs {
-		for i := range l.counts {
-			l.counts[i] /= 2
-		}
-		l.total /= 2
+	return l
+}
+
+// weight is that of the last answer in what tokens have lately cost.
+const weight = 0.1
+
+// Spent takes what the tokens of one attempt have cost.
+func (o *Outputs) Spent(model string, tokens int, microUSD int64) {
+	if tokens <= 0 {
+		return
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l, each := o.of(model), float64(microUSD)/float64(tokens)
+	if l.cost == 0 {
+		l.cost = each
+	}
+	l.cost += weight * (each - l.cost)
+}
+
+// Cost returns what so many tokens would cost, in micro-dollars, as they have lately; 0 while nothing is known.
+func (o *Outputs) Cost(model string, tokens int) int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if l := o.models[model]; l != nil {
+		return int64(l.cost * float64(tokens))
+	}
+	return 0
 }
 
 // P95 returns the tokens that 95 of 100 of the model's answers do not exceed, to within an eighth.

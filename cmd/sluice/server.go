@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-gateway/sluice/proxy/httpproxy"
 	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/telemetry"
+	"github.com/sluice-gateway/sluice/tenants"
 	"github.com/sluice-gateway/sluice/xds"
 )
 
@@ -47,6 +48,7 @@ type server struct {
 	cert     *certificate // nil without TLS, and where Envoy has it
 	reload   *reloader    // nil without a file
 	outcomes *outcomeLog
+	tenants  *tenants.Embedded
 
 	data, admin *http.Server
 	addr        addresses
@@ -77,8 +79,12 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 		cancel()
 		return nil, err
 	}
+	if err := s.openTenants(p); err != nil {
+		cancel()
+		return nil, err
+	}
 	s.outcomes = &outcomeLog{log: log, folder: s.store.folder}
-	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take})
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take, Store: s.tenants})
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {
 		cancel()
@@ -209,6 +215,7 @@ func (s *server) abandon(err error) error {
 		s.envoy.abandon()
 	}
 	s.cancel()
+	s.closeTenants()
 	s.store.close(s.log)
 	return errors.Join(err, s.flush())
 }
@@ -296,6 +303,7 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 	s.background.Wait()
 	s.plane.Close()
 	s.outcomes.close()
+	s.closeTenants()
 	s.store.close(s.log)
 	err := s.flush()
 	if err != nil {

@@ -1,11 +1,13 @@
 package proxy_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,17 +18,22 @@ import (
 	"github.com/sluice-gateway/sluice/telemetry"
 )
 
-// lab is the embedded plane before simulated providers, all of it in virtual time over connections in memory. It must be opened inside a bubble.
+// lab is a plane, the embedded one as a rule, before simulated providers, all of it in virtual time over connections in memory. It must be opened inside a bubble.
 type lab struct {
 	*world
-	plane   *embedded
+	plane   asker
 	servers []*http.Server
 	served  sync.WaitGroup
 }
 
 func newLab(t testing.TB, policy string) *lab {
+	return newLabOf(t, policy, drivers[0])
+}
+
+// newLabOf is newLab with another way of driving exchanges.
+func newLabOf(t testing.TB, policy string, d driver) *lab {
 	l := &lab{world: newWorld(t, []byte(policy), 0)}
-	l.plane = serveEmbedded(l.world, nil)
+	l.plane = d.open(l.world)
 	return l
 }
 
@@ -129,4 +136,67 @@ func (l *lab) offer(perSecond int, d time.Duration, request func(i int) *testkit
 	}
 	y.wait.Wait()
 	return y
+}
+
+// said is an answer as a client reads it, from a stream or a JSON body.
+type said struct {
+	text, finish, model, code string
+	models                    map[string]bool // of every event
+	in, out                   int             // usage; -1 = none was told
+	done                      bool            // a JSON body, or a stream with [DONE]
+	rescued                   bool            // a comment says so
+}
+
+func read(t testing.TB, a *testkit.Answer) said {
+	t.Helper()
+	s := said{in: -1, out: -1, models: map[string]bool{}}
+	if !strings.HasPrefix(a.Header.Get("Content-Type"), "text/event-stream") {
+		s.done = true
+		s.event(t, string(a.Body))
+		return s
+	}
+	for frame := range strings.SplitSeq(string(a.Body), "\n\n") {
+		data, ok := strings.CutPrefix(frame, "data: ")
+		s.rescued = s.rescued || strings.HasPrefix(frame, ": rescued")
+		switch {
+		case data == "[DONE]":
+			s.done = true
+		case ok:
+			s.event(t, data)
+		}
+	}
+	return s
+}
+
+// event takes one event, or a whole body.
+func (s *said) event(t testing.TB, data string) {
+	t.Helper()
+	var v struct {
+		Model   string
+		Choices []struct {
+			Message, Delta struct{ Content string }
+			Finish         string `json:"finish_reason"`
+		}
+		Usage *struct {
+			In  int `json:"prompt_tokens"`
+			Out int `json:"completion_tokens"`
+		}
+		Error *struct{ Code string }
+	}
+	if err := json.Unmarshal([]byte(data), &v); err != nil {
+		t.Errorf("a client got garbage: %q: %v", data, err)
+		return
+	}
+	if v.Error != nil {
+		s.code = v.Error.Code
+		return
+	}
+	s.model, s.models[v.Model] = v.Model, true
+	for _, c := range v.Choices {
+		s.text += c.Message.Content + c.Delta.Content
+		s.finish += c.Finish
+	}
+	if v.Usage != nil {
+		s.in, s.out = v.Usage.In, v.Usage.Out
+	}
 }

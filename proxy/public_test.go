@@ -39,9 +39,21 @@ type public struct {
 }
 
 func newPublic(t *testing.T, d driver, fault, fallback string) *public {
-	l := newLabOf(t, publicPolicy, d)
-	p := &public{lab: l, main: l.provider("one.test:9000", faulty(fault+","+pace)), spare: l.provider("two.test:9000", faulty(strings.Trim(fallback+","+pace, ",")))}
-	return p
+	return newPublicOf(t, d, publicPolicy, fault, fallback)
+}
+
+func newPublicOf(t *testing.T, d driver, policy, fault, fallback string) *public {
+	l := newLabOf(t, policy, d)
+	return &public{l, l.provider("one.test:9000", faulty(slower(fault))), l.provider("two.test:9000", faulty(slower(fallback)))}
+}
+
+// slower adds the suite's pace to each part of a spec.
+func slower(spec string) string {
+	parts := strings.Split(spec, ";")
+	for i, p := range parts {
+		parts[i] = pace + "," + p
+	}
+	return strings.Join(parts, ";")
 }
 
 // faulty are options of a provider whose every call meets the fault.

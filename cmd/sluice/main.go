@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -59,6 +60,7 @@ const description = `Sluice stands in front of a self-run pool of models and ext
 Start with "sluice serve --config policy.yaml", or with "sluice demo" to see one at work. Exit codes: 0 good, 1 problems found, 2 bad use or could not do it.`
 
 func main() {
+	log.SetOutput(io.Discard) // net/http's transport quotes there what upstreams say out of turn: prompts' answers, in a process's log
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	w := &world{ctx: context.Background(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals}

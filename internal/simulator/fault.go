@@ -66,7 +66,7 @@ var faultRows = []faultRow{
 	{"message", "TEXT", "the error's message, with status or error-event", func(f *fault, v string) error { return text(&f.message, v) }},
 	{"retry-after", "TEXT", "the Retry-After header, seconds as a rule; past is a date that is over", func(f *fault, v string) error {
 		if v == "past" {
-			v = "Wed, 21 Oct 2015 07:28:00 GMT"
+			v = time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)
 		}
 		return addHeader(f, "Retry-After:"+v)
 	}},

@@ -30,6 +30,7 @@ var floors = []struct {
 	{"xds", 1},
 	{"providers", 2},
 	{"router", 2},
+	{"router/train", 3},
 	{"proxy", 3},
 	{"proxy/", 4},
 	{"admin", 4},

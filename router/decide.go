@@ -14,9 +14,9 @@ import (
 	"github.com/sluice-gateway/sluice/policies"
 )
 
-// Options make a Router. The zero value is a heuristic with the default memory.
+// Options make a Router. The zero value is the trained classifier with the default memory.
 type Options struct {
-	Classifier Classifier // nil: the heuristic
+	Classifier Classifier // nil: the trained one
 	Sessions   int        // conversations remembered at once; 0 = DefaultSessions
 }
 

@@ -8,7 +8,10 @@ import (
 // scan collects evidence from a text in one pass.
 type scan struct {
 	table *Heuristic
-	total int // length of the whole text, for what counts as its ends
+	grams *grams // nil: words and marks are read, hashed features are not collected
+	total int    // length of the whole text, for what counts as its ends
+	base  int    // where the stretch begins that is being read
+	talk  asides // where phrases to the router end
 
 	said, meta [numGroups]float64 // evidence of sentences about the task, and of those about the router
 	sentence   [numGroups]float64
@@ -18,9 +21,10 @@ type scan struct {
 	open       uint8                 // which entries of tail count, as bits
 	tail       [maxPhrase - 1]uint64 // the last one, two, … tokens of the sentence, where a phrase of the lexicon begins so
 
-	words, known, numbers                 int
+	words, known, numbers, sentences      int
 	code, braces, formula, latex, log     int
 	options, questions, lineStart, indent int
+	firstOption                           int // where the first of the options stands
 	fence                                 bool
 }
 
@@ -62,7 +66,7 @@ var byteKinds = func() (t [256]uint8) {
 
 // text reads one stretch that starts at offset base of the whole.
 func (s *scan) text(t string, base int) {
-	s.lineStart = 0
+	s.lineStart, s.base = 0, base
 	for i := 0; i < len(t); {
 		switch byteKinds[t[i]] {
 		case kindBlank:
@@ -74,10 +78,13 @@ func (s *scan) text(t string, base int) {
 		default:
 			k, end := tokenAt(t, i)
 			if k == 0 {
-				s.wideMark(t[i:])
+				s.wideMark(t, i)
 			} else {
 				s.token(t, k, i, base+i)
 				s.name(t, i, end)
+				if s.grams != nil {
+					s.grams.word(k, t[i:end], base+i, s.total, false)
+				}
 			}
 			i = end
 		}
@@ -103,6 +110,9 @@ func (s *scan) word(t string, i, base int) int {
 		lower = 0
 	}
 	s.token(t, h, start, base+start)
+	if s.grams != nil {
+		s.grams.word(h, t[start:i], base+start, s.total, start > 0 && t[start-1] == '.')
+	}
 	if lower&0x20 == 0 || i < len(t) && t[i] == '_' {
 		s.name(t, start, i)
 	}
@@ -194,6 +204,7 @@ func (s *scan) book(e *slot, pos int) {
 		}
 		if g == gMeta {
 			s.isMeta = true
+			s.talk.add(pos)
 		}
 		s.hit(int(g), w)
 	}
@@ -305,8 +316,8 @@ func (s *scan) pairMark(t string, i int, c, next byte) {
 }
 
 // wideMark reads the ends of sentences in Chinese and Japanese, and mathematical signs.
-func (s *scan) wideMark(t string) {
-	switch r, _ := utf8.DecodeRuneInString(t); {
+func (s *scan) wideMark(t string, i int) {
+	switch r, _ := utf8.DecodeRuneInString(t[i:]); {
 	case r == '。' || r == '！':
 		s.endSentence()
 	case r == '？':
@@ -323,6 +334,9 @@ func (s *scan) option(t string, i int) {
 		return
 	}
 	if i-1 == s.lineStart || i >= 2 && (t[i-2] == '(' && t[i] == ')' || t[i-2] == ' ' && t[i] == ')') {
+		if s.options == 0 {
+			s.firstOption = s.base + i - 1
+		}
 		s.options++
 	}
 }
@@ -332,6 +346,7 @@ func (s *scan) endSentence() {
 	if !s.any {
 		return
 	}
+	s.sentences++
 	into := &s.said
 	if s.isMeta {
 		into = &s.meta

@@ -28,7 +28,7 @@ const (
 
 // Run classifies until the input ends.
 func (c *classifyCmd) Run(w *world) error {
-	h := router.NewHeuristic()
+	classifier := router.NewTrained()
 	in := &blocks{r: w.stdin}
 	queue := make(chan *block, 2*runtime.GOMAXPROCS(0)) // in order; each is done when its channel closes
 	failed := make(chan struct{})                       // nobody takes the output any more
@@ -59,7 +59,7 @@ func (c *classifyCmd) Run(w *world) error {
 		}
 		slots <- struct{}{}
 		go func() {
-			b.classify(h)
+			b.classify(classifier)
 			close(b.done)
 			<-slots
 		}()
@@ -124,7 +124,7 @@ func (s *blocks) block(lines []byte) *block {
 	return b
 }
 
-func (b *block) classify(h *router.Heuristic) {
+func (b *block) classify(c router.Classifier) {
 	var doc jsonedit.Doc
 	var turns []llm.Turn
 	b.out = make([]byte, 0, len(b.lines)+len(b.lines)/2+1024)
@@ -138,7 +138,7 @@ func (b *block) classify(h *router.Heuristic) {
 			b.out = append(strconv.AppendInt(b.out, int64(n), 10), "}\n"...)
 		} else {
 			content := router.Extract(&env)
-			class := h.Classify(content.Prompt)
+			class := c.Classify(content.Prompt)
 			b.out = appendClass(b.out, &class)
 		}
 		turns = env.Turns

@@ -1,0 +1,50 @@
+// Command sluice-train makes the router's model from labelled prompts, and measures it.
+//
+// It is for whoever changes the data or the trainer; the sluice binary holds the model that it wrote.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sluice-gateway/sluice/router/train"
+)
+
+type commands struct {
+	Train trainCmd `cmd:"" help:"Train the model and write it."`
+}
+
+// trainCmd is `sluice-train train`.
+type trainCmd struct {
+	Data string `help:"Folder of the training data." default:"cmd/sluice-train/data" placeholder:"DIR"`
+	Out  string `help:"Where the model goes." default:"router/model.bin" placeholder:"FILE"`
+	Seed uint64 `help:"Seed of the order in which rows are seen." default:"1"`
+}
+
+// Run trains.
+func (c *trainCmd) Run(out io.Writer) error {
+	d, err := train.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := train.Fit(d, train.Options{Seed: c.Seed, Prior: train.Prior()}).Write(&b); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.Out, b.Bytes(), 0o644); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: %d bytes, data %x\n", c.Out, b.Len(), d.Sum[:6])
+	return err
+}
+
+func main() {
+	var c commands
+	k := kong.Parse(&c, kong.Name("sluice-train"), kong.Description("Trains and measures the router's model."), kong.UsageOnError(),
+		kong.BindTo(os.Stdout, (*io.Writer)(nil)))
+	k.FatalIfErrorf(k.Run())
+}

@@ -1,0 +1,107 @@
+package router
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"sync"
+)
+
+// Model is what a Trained classifier knows. `sluice-train train` writes it.
+type Model struct {
+	Params
+	tags []byte // of the rows; 0: nobody's
+	rows []byte // numRows rows of rowSize bytes
+}
+
+// Params are a model's numbers but for the weights of hashed features.
+type Params struct {
+	Data      [32]byte // SHA-256 of what it was trained on
+	Seed      uint64
+	Prior     [NumClasses]float64 // the class table: gain, -1 … 1
+	Sharpness float64             // what the classes' logits are multiplied with before the softmax, so that probabilities hold
+	// TableShare is the share of the class table in the gain of a familiar text, by head.
+	TableShare [numHeads]float64
+	// Doubt are three values of novelty: up to the first the gain is learned, at the second it is the class table's, at the third the heuristic's.
+	Doubt [3]float64
+
+	Mean, Scale [numDense]float32 // of the dense features: (x - mean) * scale
+	ClassBias   [NumClasses]float32
+	ClassDense  [NumClasses][numDense]float32
+	ClassUnit   [NumClasses][numGrams]float32 // the value of a row's weight of 1, before the norm
+	HeadBias    [numHeads]float32
+	HeadDense   [numHeads][numDense]float32
+	HeadUnit    [numHeads][numGrams]float32
+}
+
+// denseMax is how far a dense feature may be from its mean, in standard deviations: none can say more.
+const denseMax = DenseMax
+
+// DenseMax is the cap.
+const DenseMax = 3
+
+const modelMagic = "sluice router 1\n"
+
+//go:embed model.bin
+var embedded []byte
+
+// Embedded returns the model within the binary. Its weights are used where they lie.
+var Embedded = sync.OnceValue(func() *Model {
+	m, err := ReadModel(embedded)
+	if err != nil {
+		panic("router: the embedded model: " + err.Error())
+	}
+	return m
+})
+
+// ReadModel reads a model from what Model.Write wrote. The bytes stay in use.
+func ReadModel(b []byte) (*Model, error) {
+	if !bytes.HasPrefix(b, []byte(modelMagic)) {
+		return nil, errors.New("not a router model")
+	}
+	b = b[len(modelMagic):]
+	m := new(Model)
+	n, err := binary.Decode(b, binary.LittleEndian, &m.Params)
+	if err != nil {
+		return nil, err
+	}
+	if b = b[n:]; len(b) != numRows*(1+rowSize) {
+		return nil, fmt.Errorf("%d bytes of rows, want %d", len(b), numRows*(1+rowSize))
+	}
+	m.tags, m.rows = b[:numRows], b[numRows:]
+	return m, nil
+}
+
+// Write writes the model.
+func (m *Model) Write(w io.Writer) error {
+	b := []byte(modelMagic)
+	b, err := binary.Append(b, binary.LittleEndian, &m.Params)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(slices.Concat(b, m.tags, m.rows))
+	return err
+}
+
+// normalise brings the dense features to mean 0 and deviation 1, and caps them.
+func (m *Model) normalise(x, z *[numDense]float32) {
+	for i, v := range x {
+		z[i] = max(-denseMax, min(denseMax, (v-m.Mean[i])*m.Scale[i]))
+	}
+}
+
+// norms returns what each kind of hashed features is multiplied with: the root of its number divides, so that a long text says no more than a
+// short one.
+func (g *grams) norms() (n [numGrams]float64) {
+	for kind := range g.sums {
+		if k := g.sums[kind].n; k > 0 {
+			n[kind] = 1 / math.Sqrt(float64(k))
+		}
+	}
+	return n
+}

@@ -1,0 +1,237 @@
+package router
+
+import "math"
+
+// tally counts bytes by kind.
+type tally [16]int
+
+// Kinds of bytes that a tally counts. The first eight and the others are counted in one word each.
+const (
+	tallyDigit = iota
+	tallyUpper
+	tallyLower
+	tallyBlank
+	tallyLine
+	tallyWide
+	tallyComma
+	tallyStop
+	tallyAsk
+	tallyBang
+	tallyQuote
+	tallyParen
+	tallyBrace
+	tallyMath
+	tallyDollar
+	tallyBackslash
+)
+
+// tallyLanes adds one to a byte of a word for every kind a byte is of.
+var tallyLanes = func() (t [256][2]uint64) {
+	one := func(kind int, c byte) { t[c][kind/8] |= 1 << (8 * (kind % 8)) }
+	for c := 0x80; c < 256; c++ {
+		one(tallyWide, byte(c))
+	}
+	for c := byte('0'); c <= '9'; c++ {
+		one(tallyDigit, c)
+	}
+	for c := byte('a'); c <= 'z'; c++ {
+		one(tallyLower, c)
+		one(tallyUpper, c-'a'+'A')
+	}
+	for kind, set := range map[int]string{
+		tallyBlank: " \t", tallyLine: "\n", tallyComma: ",", tallyStop: ".", tallyAsk: "?", tallyBang: "!", tallyQuote: `"'`, tallyParen: "()",
+		tallyBrace: "{}[];", tallyMath: "+=*^<>|/%", tallyDollar: "$", tallyBackslash: `\`,
+	} {
+		for _, c := range []byte(set) {
+			one(kind, c)
+		}
+	}
+	return t
+}()
+
+// add counts a text's bytes: 255 at a time fit into the lanes of a word.
+func (t *tally) add(s string) {
+	for len(s) > 0 {
+		part := s[:min(len(s), 255)]
+		s = s[len(part):]
+		var a, b uint64
+		for i := 0; i < len(part); i++ {
+			l := &tallyLanes[part[i]]
+			a += l[0]
+			b += l[1]
+		}
+		for i := range 8 {
+			t[i] += int(byte(a >> (8 * i)))
+			t[8+i] += int(byte(b >> (8 * i)))
+		}
+	}
+}
+
+// numbers are what is known of a text's numbers.
+type numbers struct {
+	n, long, decimals int
+	largest           float64 // of their logarithms
+}
+
+// add counts a number that begins a word; mid says that it stands behind a decimal point.
+func (n *numbers) add(w string, mid bool) {
+	if mid {
+		n.decimals++
+		return
+	}
+	digits := 0
+	for digits < len(w) && w[digits] >= '0' && w[digits] <= '9' {
+		digits++
+	}
+	n.n++
+	if digits >= 3 {
+		n.long++
+	}
+	n.largest = max(n.largest, float64(digits)-1+float64(w[0]-'0')/10)
+}
+
+// The surface features: what a text looks like, whatever its words.
+const (
+	surfBytes = iota
+	surfBytesOver60
+	surfBytesOver150
+	surfBytesOver400
+	surfBytesOver1000
+	surfBytesOver3000
+	surfWords
+	surfFewWords
+	surfSentences
+	surfSentenceLength
+	surfLines
+	surfLineLength
+	surfWordLength
+	surfDigits
+	surfDigitShare
+	surfNumbers
+	surfNumbersOver2
+	surfNumbersOver5
+	surfNumberShare
+	surfLongNumbers
+	surfDecimals
+	surfLargest
+	surfUpperShare
+	surfWideShare
+	surfCommas
+	surfCommaShare
+	surfAsks
+	surfAsked
+	surfBangs
+	surfQuotes
+	surfParens
+	surfBraces
+	surfMaths
+	surfMathShare
+	surfDollars
+	surfBackslashes
+	surfMarks
+	surfOptions
+	surfChoice
+	surfStem
+	surfOptionLength
+	surfCode
+	surfLatex
+	surfFormula
+	surfLog
+	surfIndent
+	surfVariety
+	surfTurns
+	surfTools
+	surfImages
+	surfJSON
+	surfExact // numbers in an option list
+	numSurface
+)
+
+// The dense features: the surface, what the lexicon found, and what the heuristic makes of it.
+const (
+	denseLexicon = numSurface
+	denseProb    = denseLexicon + numGroups
+	denseGain    = denseProb + NumClasses
+	numDense     = denseGain + 1
+)
+
+// surface fills in the surface features.
+func (r *reading) surface(p *Prompt, d *[numDense]float32) {
+	t, s, g := &r.tally, &r.scan, &r.grams
+	size := float64(r.size)
+	words := float64(s.words)
+	perWord := 1 / (words + 1)
+	perByte := 1 / (size + 1)
+	set := func(i int, v float64) { d[i] = float32(v) }
+	count := func(i, n int) { d[i] = float32(log1p(n)) }
+	logSize := math.Log1p(size)
+	set(surfBytes, logSize)
+	for i, knot := range [...]float64{4.1, 5, 6, 6.9, 8} {
+		set(surfBytesOver60+i, max(0, logSize-knot))
+	}
+	count(surfWords, s.words)
+	set(surfFewWords, max(0, 8-words)/8)
+	count(surfSentences, s.sentences)
+	set(surfSentenceLength, words/float64(1+s.sentences))
+	count(surfLines, t[tallyLine])
+	set(surfLineLength, math.Log1p(size/float64(1+t[tallyLine])))
+	set(surfWordLength, float64(t[tallyLower]+t[tallyUpper]+t[tallyWide])*perWord)
+	count(surfDigits, t[tallyDigit])
+	set(surfDigitShare, float64(t[tallyDigit])*perByte)
+	n := &g.numbers
+	count(surfNumbers, n.n)
+	set(surfNumbersOver2, max(0, log1p(n.n)-log1p(2)))
+	set(surfNumbersOver5, max(0, log1p(n.n)-log1p(5)))
+	set(surfNumberShare, float64(n.n)*perWord)
+	count(surfLongNumbers, n.long)
+	count(surfDecimals, n.decimals)
+	set(surfLargest, n.largest)
+	set(surfUpperShare, float64(t[tallyUpper])*perByte)
+	set(surfWideShare, float64(t[tallyWide])*perByte)
+	count(surfCommas, t[tallyComma])
+	set(surfCommaShare, float64(t[tallyComma])*perWord)
+	count(surfAsks, t[tallyAsk])
+	set(surfAsked, min(1, float64(t[tallyAsk])))
+	for i, kind := range [...]int{tallyBang, tallyQuote, tallyParen, tallyBrace, tallyMath} {
+		count(surfBangs+i, t[kind])
+	}
+	set(surfMathShare, float64(t[tallyMath]+t[tallyBackslash])*perByte)
+	count(surfDollars, t[tallyDollar])
+	count(surfBackslashes, t[tallyBackslash])
+	other := r.size - t[tallyDigit] - t[tallyUpper] - t[tallyLower] - t[tallyBlank] - t[tallyLine] - t[tallyWide]
+	set(surfMarks, float64(other)*perByte)
+	count(surfOptions, s.options)
+	if s.options >= 3 {
+		set(surfChoice, 1)
+		set(surfStem, math.Log1p(float64(s.firstOption)))
+		set(surfOptionLength, math.Log1p(float64(max(0, r.size-s.firstOption))/float64(s.options)))
+		set(surfExact, float64(n.n)*perWord)
+	}
+	count(surfCode, s.code)
+	count(surfLatex, s.latex)
+	count(surfFormula, s.formula)
+	count(surfLog, s.log)
+	count(surfIndent, s.indent)
+	set(surfVariety, float64(g.fresh)*perWord)
+	count(surfTurns, p.Turns)
+	count(surfTools, p.Tools)
+	count(surfImages, p.Images)
+	if p.JSON {
+		set(surfJSON, 1)
+	}
+}
+
+// logs are the logarithms of small counts.
+var logs = func() (t [256]float64) {
+	for n := range t {
+		t[n] = math.Log1p(float64(n))
+	}
+	return t
+}()
+
+func log1p(n int) float64 {
+	if n < len(logs) {
+		return logs[n]
+	}
+	return math.Log1p(float64(n))
+}

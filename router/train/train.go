@@ -1,0 +1,144 @@
+package train
+
+import (
+	"math"
+	"slices"
+
+	"github.com/sluice-gateway/sluice/router"
+)
+
+// Options make a model.
+type Options struct {
+	Seed  uint64
+	Prior [router.NumClasses]float64 // the class table
+	// Keep says which rows may be trained on; nil: those that are not for measuring.
+	Keep func(*Row) bool
+	// Uncapped leaves one feature's weight without a limit, to see what the limit is worth.
+	Uncapped bool
+}
+
+// Prior is the class table that is built in: what a strong model adds to a prompt of the class.
+func Prior() [router.NumClasses]float64 {
+	var t [router.NumClasses]float64
+	for class, g := range map[string]float64{
+		"code": .22, "math": .22, "reasoning": .21, "extraction": .11, "classification": .08, "knowledge_qa": .06, "translation": .05,
+		"plan_brainstorm": .05, "summarization": .04, "rewriting": .03, "functional_writing": .04, "creative": .03, "roleplay": .02, "chat_advice": .01,
+	} {
+		t[classIndex(class)] = g
+	}
+	return t
+}
+
+var (
+	classFit = fit{epochs: 6, rate: .35, denseRate: .05, shrink: .02, shrinkDeep: .01, cap: 6}
+	gainFit  = fit{epochs: 8, rate: .03, denseRate: .01, shrink: .05, shrinkDeep: .01, cap: .6}
+)
+
+// Fit trains a model.
+func Fit(d *Data, o Options) *router.Model {
+	keep := o.Keep
+	if keep == nil {
+		keep = func(r *Row) bool { return !r.Dev() }
+	}
+	var rows []*Row
+	for _, set := range [][]Row{d.Gain, d.Class, d.Cues, d.Natural} {
+		for i := range set {
+			if r := &set[i]; keep(r) {
+				rows = append(rows, r)
+			}
+		}
+	}
+	rows = slices.DeleteFunc(rows, func(r *Row) bool { return !o.teaches(r) })
+	all := sketches(rows, func(r *Row) router.Prompt {
+		if r.Prompt4 != "" {
+			return r.read(r.Prompt4)
+		}
+		return r.Read()
+	}, &o)
+	return fitExamples(all, d.Sum, o)
+}
+
+// teaches reports whether a row says anything to the trainer.
+func (o *Options) teaches(r *Row) bool {
+	e := example{row: r}
+	e.label(o)
+	return e.judged || e.class >= 0 && e.weight.class > 0
+}
+
+func fitExamples(all []example, sum [32]byte, o Options) *router.Model {
+	v := newVocabulary(all)
+	scale := newStandard(all, func(e *example) float64 {
+		if e.row.Source == Natural {
+			return 6
+		}
+		return 1
+	})
+	in := make([]input, len(all))
+	for i := range all {
+		in[i] = v.input(&all[i].sketch, scale)
+	}
+	cf, gf := classFit, gainFit
+	if o.Uncapped {
+		cf.cap, gf.cap = math.MaxFloat32, math.MaxFloat32
+	}
+	var classes, gain *linear
+	done := make(chan struct{})
+	go func() {
+		gain = fitGain(in, all, gf, o.Seed)
+		close(done)
+	}()
+	classes = fitClasses(in, all, cf, o.Seed)
+	<-done
+	m := pack(v, scale, classes, gain)
+	m.Data, m.Seed, m.Prior = sum, o.Seed, o.Prior
+	m.Sharpness = 1
+	m.TableShare = [router.NumHeads]float64{0, 0, .35}
+	m.Doubt = [3]float64{.45, .6, .85}
+	return m
+}
+
+// pack quantises: a weight becomes a byte, in units of its output's largest.
+func pack(v *vocabulary, scale *standard, classes, gain *linear) *router.Model {
+	m := new(router.Model)
+	m.Mean, m.Scale = scale.mean, scale.scale
+	classUnit, headUnit := units(classes), units(gain)
+	for k := range router.NumClasses {
+		m.ClassBias[k], m.ClassDense[k] = classes.bias[k], classes.dense[k]
+		for kind, share := range kindShare {
+			m.ClassUnit[k][kind] = float32(share) * classUnit[k]
+		}
+	}
+	for k := range router.NumHeads {
+		m.HeadBias[k], m.HeadDense[k] = gain.bias[k], gain.dense[k]
+		for kind, share := range kindShare {
+			m.HeadUnit[k][kind] = float32(share) * headUnit[k]
+		}
+	}
+	m.Fill(func(row int) (uint32, router.Weights, bool) {
+		var w router.Weights
+		if !v.owned[row] {
+			return 0, w, false
+		}
+		for k := range w.Class {
+			w.Class[k] = quantise(classes.row[row*classes.outs+k], classUnit[k])
+		}
+		for k := range w.Heads {
+			w.Heads[k] = quantise(gain.row[row*gain.outs+k], headUnit[k])
+		}
+		return v.owner[row], w, true
+	})
+	return m
+}
+
+func units(m *linear) []float32 {
+	u := make([]float32, m.outs)
+	for i, w := range m.row {
+		u[i%m.outs] = max(u[i%m.outs], float32(math.Abs(float64(w))))
+	}
+	for k := range u {
+		u[k] = max(u[k], 1e-6) / 127
+	}
+	return u
+}
+
+func quantise(w, unit float32) int8 { return int8(math.Round(float64(w / unit))) }

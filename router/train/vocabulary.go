@@ -1,0 +1,118 @@
+package train
+
+import (
+	"math"
+
+	"github.com/sluice-gateway/sluice/router"
+)
+
+// vocabulary says which feature owns each row of the model. Many features hash to one row; it goes to the one that most texts have, single
+// words first, so that a word the model knows is known for certain and what it does not know stays silent.
+type vocabulary struct {
+	owner [router.NumRows]uint32
+	owned [router.NumRows]bool
+}
+
+const (
+	leastTexts = 2 // that have a feature
+	wordBonus  = 4
+)
+
+func newVocabulary(all []example) *vocabulary {
+	count := map[uint32]float64{}
+	last := map[uint32]int{}
+	texts := map[uint32]int{}
+	for i := range all {
+		e := &all[i]
+		w := 1.0
+		if e.row.Source == Natural {
+			w = 3
+		}
+		for kind, fs := range e.sketch.Grams {
+			for _, f := range fs {
+				if last[f] == i+1 {
+					continue
+				}
+				last[f] = i + 1
+				texts[f]++
+				if kind == 0 {
+					count[f] += w * wordBonus
+				} else {
+					count[f] += w
+				}
+			}
+		}
+	}
+	v := new(vocabulary)
+	best := make([]float64, router.NumRows)
+	for f, n := range count {
+		row := router.Row(f)
+		if texts[f] < leastTexts || n < best[row] || n == best[row] && f > v.owner[row] {
+			continue
+		}
+		best[row], v.owner[row], v.owned[row] = n, f, true
+	}
+	return v
+}
+
+// input is an example's features as a linear model takes them.
+type input struct {
+	rows  []int32
+	value []float32 // by row
+	kind  []uint8
+	dense [router.NumDense]float32
+}
+
+// kindShare is how much each kind of hashed feature says, beside the others.
+var kindShare = [router.NumGrams]float64{1, .8, 1, .7, .7}
+
+// input normalises an example: every kind of its known features to the same length, the dense ones to mean 0 and deviation 1.
+func (v *vocabulary) input(s *router.Sketch, scale *standard) (in input) {
+	seen := map[int32]bool{}
+	for kind, fs := range s.Grams {
+		from := len(in.rows)
+		for _, f := range fs {
+			row := int32(router.Row(f))
+			if v.owned[row] && v.owner[row] == f && !seen[row] {
+				seen[row] = true
+				in.rows = append(in.rows, row)
+			}
+		}
+		n := len(in.rows) - from
+		x := float32(kindShare[kind] / math.Sqrt(float64(max(n, 1))))
+		for range n {
+			in.value = append(in.value, x)
+			in.kind = append(in.kind, uint8(kind))
+		}
+	}
+	for i, d := range s.Dense {
+		in.dense[i] = scale.apply(i, d)
+	}
+	return in
+}
+
+// standard brings dense features to mean 0 and deviation 1.
+type standard struct{ mean, scale [router.NumDense]float32 }
+
+// newStandard measures examples, each by its weight.
+func newStandard(all []example, weight func(*example) float64) *standard {
+	s := new(standard)
+	for i := range router.NumDense {
+		var n, sum, squares float64
+		for k := range all {
+			w, x := weight(&all[k]), float64(all[k].sketch.Dense[i])
+			n += w
+			sum += w * x
+			squares += w * x * x
+		}
+		mean := sum / n
+		if d := math.Sqrt(max(0, squares/n-mean*mean)); d > 1e-3 {
+			s.mean[i], s.scale[i] = float32(mean), float32(1/d)
+		}
+	}
+	return s
+}
+
+func (s *standard) apply(i int, x float32) float32 {
+	return max(-router.DenseMax, min(router.DenseMax, (x-s.mean[i])*s.scale[i]))
+}

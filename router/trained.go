@@ -1,0 +1,215 @@
+package router
+
+import (
+	"math"
+	"sync"
+)
+
+// The gain is had from one of several heads, chosen by the look of the text: what makes a choice question hard says little of a story with
+// numbers, and neither says much of the rest.
+const (
+	headChoice  = iota // answer options are listed
+	headProblem        // a calculation in words
+	headRest
+	numHeads
+)
+
+// Trained classifies by a linear model over hashed words, parts of words and the look of the text, and falls back on its class table and on the
+// heuristic as a text leaves what the model was trained on. It does not allocate and is safe for concurrent use.
+type Trained struct {
+	model     *Model
+	heuristic *Heuristic
+	prior     [NumClasses]float64
+}
+
+// NewTrained returns the classifier that the binary holds.
+func NewTrained() *Trained { return Embedded().Classifier() }
+
+// Classifier returns the classifier of a model.
+func (m *Model) Classifier() *Trained {
+	return &Trained{model: m, heuristic: NewHeuristic(), prior: m.Prior}
+}
+
+// WithPrior returns a classifier with another class table: the gain, in [-1, 1], that a class has when no more is known than the class.
+// Classes that the table does not name keep theirs.
+func (t *Trained) WithPrior(table map[string]float64) *Trained {
+	c := *t
+	for i, name := range Classes {
+		if g, ok := table[name]; ok {
+			c.prior[i] = g
+		}
+	}
+	return &c
+}
+
+// reading is all that is read of one text.
+type reading struct {
+	scan  scan
+	grams grams
+	tally tally
+	size  int // bytes that count
+
+	hits      [numGroups]float64 // as the heuristic weighs them
+	heuristic Class
+	dense     [numDense]float32
+	kind      int // of gain head
+}
+
+// reset makes a reading ready for a text.
+func (r *reading) reset(tags, rows []byte) {
+	clear(r.grams.seen[:])
+	r.grams.gramState = gramState{tags: tags, rows: rows}
+	r.tally, r.size = tally{}, 0
+	r.dense = [numDense]float32{}
+}
+
+// readings are too large for a stack that nobody has grown yet.
+var readings = sync.Pool{New: func() any { return new(reading) }}
+
+// read reads a prompt. Talk to the router is found in a first pass; where there is some, a second one reads the text without it.
+func (r *reading) read(h *Heuristic, p *Prompt) {
+	r.pass(h, p.Text, nil)
+	if r.scan.talk.n > 0 {
+		if out := r.scan.talk.cuts(p.Text); !out.all(p.Text) {
+			g := &r.grams
+			record := g.record
+			r.reset(g.tags, g.rows)
+			if g.record = record; record != nil {
+				*record = (*record)[:0]
+			}
+			r.pass(h, p.Text, &out)
+		}
+	}
+	r.grams.end()
+	hits := r.scan.evidence()
+	r.heuristic = judge(&hits, &r.scan, *p)
+	r.hits = hits
+	r.surface(p, &r.dense)
+	for g, v := range hits {
+		r.dense[denseLexicon+g] = float32(sat(v))
+	}
+	for i, q := range r.heuristic.P {
+		r.dense[denseProb+i] = float32(q)
+	}
+	r.dense[denseGain] = float32(r.heuristic.Gain)
+	r.kind = r.head()
+}
+
+// pass scans the ends of a text but for what is cut out.
+func (r *reading) pass(h *Heuristic, text string, out *cuts) {
+	r.scan = scan{table: h, grams: &r.grams, total: len(text)}
+	if len(text) <= MaxScan {
+		r.stretch(text, 0, len(text), out)
+		return
+	}
+	r.stretch(text, 0, scanHead, out)
+	r.stretch(text, len(text)-scanTail, len(text), out)
+}
+
+// stretch reads text[from:to].
+func (r *reading) stretch(text string, from, to int, out *cuts) {
+	if out != nil {
+		for _, c := range out.c[:out.n] {
+			if c.to <= from || c.from >= to {
+				continue
+			}
+			r.piece(text[from:max(from, c.from)], from)
+			from = min(c.to, to)
+		}
+	}
+	r.piece(text[from:to], from)
+}
+
+func (r *reading) piece(s string, at int) {
+	r.tally.add(s)
+	r.size += len(s)
+	r.scan.text(s, at)
+}
+
+// head chooses the gain head.
+func (r *reading) head() int {
+	s := &r.scan
+	switch {
+	case s.options >= 3:
+		return headChoice
+	case r.grams.numbers.n >= 2 && s.words >= 15 && s.latex == 0 && s.code < 3 && !s.fence && s.braces == 0 && r.hits[gMathWord] > 0 && s.indent == 0:
+		return headProblem
+	}
+	return headRest
+}
+
+// Classify implements Classifier.
+func (t *Trained) Classify(p Prompt) Class {
+	r := readings.Get().(*reading)
+	defer readings.Put(r)
+	r.reset(t.model.tags, t.model.rows)
+	r.read(t.heuristic, &p)
+	if r.grams.said == 0 {
+		return r.heuristic // there is nothing to read
+	}
+	return t.judge(r)
+}
+
+// judge turns a reading into a class.
+func (t *Trained) judge(r *reading) Class {
+	var z [numDense]float32
+	m := t.model
+	m.normalise(&r.dense, &z)
+	var logit [NumClasses]float64
+	norm := r.grams.norms()
+	for i := range logit {
+		l := float64(m.ClassBias[i]) + dot(&m.ClassDense[i], &z)
+		for kind := range norm {
+			l += float64(m.ClassUnit[i][kind]) * float64(r.grams.sums[kind].class[i]) * norm[kind]
+		}
+		logit[i] = l * m.Sharpness
+	}
+	var c Class
+	best, second := softmax(&c.P, &logit)
+	c.Name = Classes[best]
+	unknown := (float64(r.grams.fresh-r.grams.known) + .5) / (float64(r.grams.fresh) + 1)
+	c.Novelty = min(1, max(0, .7*unknown+.3*(1-(c.P[best]-c.P[second]))))
+	learned := float64(m.HeadBias[r.kind]) + dot(&m.HeadDense[r.kind], &z)
+	for kind := range norm {
+		learned += float64(m.HeadUnit[r.kind][kind]) * float64(r.grams.sums[kind].heads[r.kind]) * norm[kind]
+	}
+	var table float64
+	for i, q := range c.P {
+		table += q * t.prior[i]
+	}
+	c.Gain = m.blend(r.kind, learned, table, r.heuristic.Gain, c.Novelty)
+	return c
+}
+
+// blend mixes the gain: what was learned with a share of the class table, the table alone as a text grows new, and the heuristic where
+// nothing is known of it.
+func (m *Model) blend(kind int, learned, table, heuristic, novelty float64) float64 {
+	share := m.TableShare[kind]
+	share += (1 - share) * ramp(novelty, m.Doubt[0], m.Doubt[1])
+	gain := learned + share*(table-learned)
+	gain += ramp(novelty, m.Doubt[1], m.Doubt[2]) * (heuristic - gain)
+	return math.Tanh(gain)
+}
+
+// ramp rises from 0 at lo to 1 at hi.
+func ramp(x, lo, hi float64) float64 {
+	if x <= lo {
+		return 0
+	}
+	if x >= hi {
+		return 1
+	}
+	return (x - lo) / (hi - lo)
+}
+
+func dot(w, z *[numDense]float32) float64 {
+	var s0, s1 float32
+	for i := 0; i+1 < numDense; i += 2 {
+		s0 += w[i] * z[i]
+		s1 += w[i+1] * z[i+1]
+	}
+	if numDense%2 == 1 {
+		s0 += w[numDense-1] * z[numDense-1]
+	}
+	return float64(s0 + s1)
+}

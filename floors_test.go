@@ -23,6 +23,7 @@ var floors = []struct {
 	{"providers/", 1},
 	{"router/pool", 1},
 	{"router/regret", 1},
+	{"router/signs", 1},
 	{"tenants", 1},
 	{"telemetry", 1},
 	{"feedback", 1},

@@ -55,7 +55,7 @@ func (m *Memory) Saw(e *Exchange) (signs []Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e.Bad {
-		signs = append(signs, e.sign(InvalidOutput, e.At))
+		signs = append(signs, e.Sign(InvalidOutput, e.At))
 	}
 	key := words{e.Owner, e.Words}
 	if old := m.latest[key]; old != nil && e.At.Sub(old.At) < askedAgainWithin {
@@ -63,7 +63,7 @@ func (m *Memory) Saw(e *Exchange) (signs []Record) {
 		if e.Rank > old.Rank {
 			signal = Override
 		}
-		signs = append(signs, old.sign(signal, e.At))
+		signs = append(signs, old.Sign(signal, e.At))
 	}
 	if gone := m.ring[m.next]; gone != nil {
 		delete(m.byID, gone.ID)
@@ -78,8 +78,8 @@ func (m *Memory) Saw(e *Exchange) (signs []Record) {
 	return signs
 }
 
-// sign is the record of an implicit outcome: the answer was not good enough. Of the strongest tier's answer it says so of that tier.
-func (e *Exchange) sign(signal string, at time.Time) Record {
+// Sign is the record of an implicit outcome: the answer was not good enough. Of the strongest tier's answer it says so of that tier.
+func (e *Exchange) Sign(signal string, at time.Time) Record {
 	r := Record{Time: at, RequestID: e.ID, Signal: signal, Facts: e.Facts}
 	wrong := 0.0
 	r.label(Judgement{Score: &wrong}, e.Rank, e.Last)

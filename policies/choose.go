@@ -15,6 +15,9 @@ const (
 	RejectedByState      = "state" // eligible, but down, open, full or cooling
 )
 
+// ByEscalation marks an attempt of a plan that is made only where an answer was no good, never because one failed.
+const ByEscalation = "escalation"
+
 // Decided says what a plan was made of.
 type Decided struct {
 	Tier     string   // the tier that was chosen; "" for a list of models outside the tiers
@@ -81,6 +84,13 @@ func (p *Policy) Plan(r *Route, rule *Rule, stakes Stakes, b Bounds, needs Needs
 	pl.tier(tier, by)
 	for _, f := range r.Fallback {
 		pl.fallback(tier.Rank, f)
+	}
+	if r.Escalate != nil { // those that fallback does not reach are asked for nothing else
+		for _, t := range p.Tiers[tier.Rank+1:] {
+			for _, m := range t.Models {
+				pl.add(m, t.Name, ByEscalation)
+			}
+		}
 	}
 	return pl.plan, pl.decided, pl.rejected
 }
@@ -256,6 +266,8 @@ func (p *Policy) tier(name string) *Tier {
 // carrierWhy says why the route's carrier is what it is. What a route asks of the executor alone makes it carry.
 func (r *Route) carrierWhy() string {
 	switch {
+	case r.Carrier == "executor" && r.asked == "envoy" && r.Escalate != nil:
+		return "escalate is written in the route"
 	case r.Carrier == "executor" && r.asked == "envoy":
 		return "rescue is written in the route"
 	case r.asked == "":

@@ -35,7 +35,6 @@ func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) 
 }
 
 func (c *compiler) laterRoute(n *node, inert func(n *node, key, why string)) {
-	inert(n, "escalate", "the first answer is the answer")
 	inert(n, "cache", "nothing is recorded")
 	if n.at("keepalive").str("off") != "off" {
 		inert(n, "keepalive", "no comments of its own are sent")

@@ -106,8 +106,9 @@ type Route struct {
 	Fallback  []string // same_tier, stronger, weaker
 	Attempts  AttemptLimits
 	Timeouts  Timeouts
-	Carrier   string // executor or envoy
-	Rescue    string // off, verified or continue; "" = absent
+	Carrier   string    // executor or envoy
+	Rescue    string    // off, verified or continue; "" = absent
+	Escalate  *Escalate // nil = never
 	Session   Session
 	Keepalive string // committed, early or off
 	Lossy     string // warn or reject
@@ -155,6 +156,14 @@ type AttemptLimits struct {
 // Timeouts are the limits of one exchange; see the contract for what each one measures.
 type Timeouts struct {
 	Connect, Headers, FirstToken, Idle, Answer, Total time.Duration
+}
+
+// Escalate asks a stronger model when an answer shows, before its first byte reaches the client, that it is no good.
+type Escalate struct {
+	On     map[string]bool // the signs: refusal, truncated, invalid_json, empty, loop, language, unsure
+	Max    int             // times in one exchange
+	Tokens int             // of a stream that are held back to look at, at most
+	Time   time.Duration   // how long they are held back, at most
 }
 
 // Session says how a conversation keeps its model.

@@ -15,7 +15,7 @@ type Plan struct {
 type Attempt struct {
 	Model *Model
 	Tier  string
-	By    string // rule, fallback, session
+	By    string // rule, fallback, session, escalation
 }
 
 // Bounds is what the boundaries leave of the providers for one request.

@@ -74,6 +74,10 @@ func (c *compiler) route(name string, n *node) *Route {
 	if r.Rescue == "verified" || r.Rescue == "continue" {
 		r.Carrier = "executor"
 	}
+	r.Escalate = escalate(n.at("escalate"))
+	if r.Escalate != nil {
+		r.Carrier = "executor"
+	}
 	if s := n.at("session"); s != nil {
 		r.Session = Session{
 			Header: lowerASCII(s.at("header").str("")), Sticky: s.at("sticky").duration(0),
@@ -96,6 +100,27 @@ func (c *compiler) route(name string, n *node) *Route {
 	r.Limits, r.Budget = c.limits(n.at("limits")), c.budget(n.at("budget"))
 	r.Content = n.at("content").str(r.Content)
 	return r
+}
+
+// The defaults of escalate.
+const (
+	defaultEscalations = 1
+	defaultHoldTokens  = 40
+	defaultHoldTime    = 2 * time.Second
+)
+
+func escalate(n *node) *Escalate {
+	if n == nil {
+		return nil
+	}
+	hold, on := n.at("hold"), map[string]bool{}
+	for _, sign := range n.at("on").strings() {
+		on[sign] = true
+	}
+	return &Escalate{
+		On: on, Max: n.at("max").integer(defaultEscalations),
+		Tokens: hold.at("tokens").tokens(defaultHoldTokens), Time: hold.at("time").duration(defaultHoldTime),
+	}
 }
 
 func (c *compiler) timeouts(r *Route, n *node) {

@@ -108,6 +108,9 @@ func (x *Exchange) sum() {
 		return
 	}
 	last := &r.Attempts[n-1]
+	if x.sparedAt != nil {
+		last = &r.Attempts[*x.sparedAt]
+	}
 	switch {
 	case last.Rescue != "":
 		x.sumRescue()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-gateway/sluice/feedback"
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/internal/queue"
 	"github.com/sluice-gateway/sluice/ledger"
@@ -39,6 +40,11 @@ type Exchange struct {
 	warnings []string
 	tab      *tenants.Tab // nil = no limits, no budgets
 	lowest   bool         // a budget leaves the lowest tier only
+
+	outcome     *feedback.Exchange // what a label will need; nil = none is kept
+	escalations int
+	spare       *spare
+	sparedAt    *int // index of the attempt whose answer was sent after all
 
 	planIndex int // of the attempt in flight
 	asked     int // upstream requests made
@@ -138,6 +144,7 @@ type attempt struct {
 	head      []Field // for the client
 	errBody   []byte
 	errHead   map[string][]string
+	doubt     *doubt // nil = its answer is taken as it is
 	seenUsage bool
 	usage     llm.Usage
 	outBytes  int       // of text, reasoning and arguments

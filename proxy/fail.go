@@ -218,6 +218,9 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 	}
 	for j := at + 1; j < len(x.plan.Attempts); j++ {
 		m := x.plan.Attempts[j].Model
+		if x.plan.Attempts[j].By == policies.ByEscalation && x.plan.Attempts[at].By != policies.ByEscalation {
+			continue
+		}
 		if m == cur || act.Larger && m.Context != 0 && m.Context <= cur.Context {
 			continue
 		}
@@ -271,6 +274,9 @@ func (x *Exchange) backoff(err *llm.Error) time.Duration {
 
 // giveUp answers the client: the plan is used up, or the failure is the client's business.
 func (x *Exchange) giveUp(err *llm.Error) Verdict {
+	if v, ok := x.spared(); ok {
+		return v
+	}
 	return Verdict{Action: Answer, Reply: x.refuse(x.verdictOn(err), false)}
 }
 

@@ -40,24 +40,37 @@ func (x *Exchange) keepsOutcomes() bool { return x.s.Policy.Feedback && x.g.outc
 // asker names who may judge what the exchange's client asks.
 func (x *Exchange) asker() string { return x.rec.Tenant + "\x00" + x.rec.Key }
 
-// keepOutcome remembers an answered exchange, so that it can be judged, and writes what its signs say.
-func (x *Exchange) keepOutcome() {
-	d, r := x.decision, &x.rec
-	if !x.keepsOutcomes() || d == nil || d.Class == "" || r.Outcome != "ok" || r.Model == "" || len(x.s.Policy.Tiers) < 2 {
-		return
-	}
-	rank := x.s.Policy.Rank(r.Tier)
-	if rank < 0 {
+// features keeps what a label will need of a decision: an exchange that an external proxy carries forgets the rest.
+func (x *Exchange) features(d *router.Decision) {
+	if !x.keepsOutcomes() || d.Class == "" || len(x.s.Policy.Tiers) < 2 {
 		return
 	}
 	f := &d.Facts.Req
-	e := &feedback.Exchange{
-		ID: hexID(r.ID), Owner: x.asker(), At: r.End, Words: maphash.String(x.g.outcomes.seed, d.Content.Prompt.Text),
-		Rank: rank, Last: len(x.s.Policy.Tiers) - 1, Bad: x.noUse(),
+	x.outcome = &feedback.Exchange{
+		ID: hexID(x.rec.ID), Owner: x.asker(), Words: maphash.String(x.g.outcomes.seed, d.Content.Prompt.Text), Last: len(x.s.Policy.Tiers) - 1,
 		Facts: feedback.Facts{
-			Route: r.Route, Rule: r.Rule, Class: r.Class, ClassP: classP(d), Gain: r.Gain, Novelty: r.Novelty, Tier: r.Tier, Model: r.Model,
+			Route: x.rec.Route, Rule: d.Rule, Class: d.Class, ClassP: classP(d), Gain: d.Gain, Novelty: d.Novelty,
 			Tokens: f.Tokens, Turns: f.Turns, Tools: f.Tools, Images: f.Images, JSON: f.JSON, Language: f.Language,
 		},
+	}
+}
+
+// keepOutcome remembers an answered exchange, so that it can be judged, and writes what its signs say.
+func (x *Exchange) keepOutcome() {
+	e, r := x.outcome, &x.rec
+	if e == nil || r.Outcome != "ok" {
+		return
+	}
+	e.At, e.Bad = r.End, x.noUse()
+	for i := range r.Attempts { // an answer that was thrown away is a sign of its own
+		if a := &r.Attempts[i]; a.Escalated != "" {
+			thrown := *e
+			thrown.Rank, thrown.Tier, thrown.Model = x.s.Policy.Rank(a.Tier), a.Tier, a.Model
+			x.g.outcomes.write(thrown.Sign(feedback.InvalidOutput, r.End))
+		}
+	}
+	if e.Rank, e.Tier, e.Model = x.s.Policy.Rank(r.Tier), r.Tier, r.Model; e.Rank < 0 {
+		return
 	}
 	for _, sign := range x.g.outcomes.memory.Saw(e) {
 		x.g.outcomes.write(sign)

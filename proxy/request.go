@@ -126,6 +126,7 @@ func (x *Exchange) decided(d *router.Decision) {
 	r := &x.rec
 	r.Rule, r.Class, r.Gain, r.Novelty, r.Tier, r.Reason, r.Session = d.Rule, d.Class, d.Gain, d.Novelty, d.Tier, d.Reason, d.Session
 	r.Boundaries = d.Bounds.Names
+	x.features(d)
 	if len(d.Plan.Attempts) > 0 {
 		r.RequestModel = d.Plan.Attempts[0].Model.Key
 	}

@@ -70,6 +70,7 @@ func (x *Exchange) openCodecs(a *attempt) {
 		return
 	}
 	x.delivered.open(x.rescuable(a))
+	a.doubt = x.doubtful(a)
 	switch {
 	case a.stream && !x.env.Stream && x.env.Op.Generates():
 		a.fold = true

@@ -78,6 +78,11 @@ func (x *Exchange) writeEvents(dst, chunk []byte, end bool) ([]byte, Verdict) {
 		if e.Kind == llm.EventEnd && !a.first {
 			return x.failedIn(dst, from, empty(), "empty")
 		}
+		if a.doubt != nil {
+			if sign := x.weigh(a, e); sign != "" {
+				return x.escalate(dst, from, a, e, sign)
+			}
+		}
 		same := true
 		if a.rescue == nil {
 			dst = x.emit(dst, a, e)
@@ -115,8 +120,9 @@ func (x *Exchange) emit(dst []byte, a *attempt, e *llm.Event) []byte {
 		x.delivered.keep(e, a.plan.Model)
 		return a.enc.Append(dst, e)
 	}
-	if !e.Real() {
+	if a.doubt != nil || !e.Real() && e.Kind != llm.EventEnd {
 		if e.Kind != llm.EventComment {
+			x.delivered.keep(e, a.plan.Model)
 			x.held = a.enc.Append(x.held, e)
 		}
 		return dst

@@ -67,8 +67,8 @@ var (
 	// On spans, of foreign text: RequestID and Trace.State are the client's own identifiers; ResponseID, ResponseModel, Finish and ErrorCode are an
 	// upstream's, bounded and reduced to printable ASCII.
 	spanFields = []string{
-		"Attempts.By", "Attempts.Cause", "Attempts.Class", "Attempts.Endpoint", "Attempts.Model", "Attempts.Provider", "Attempts.Rescue", "Attempts.System", "Attempts.Tier",
-		"Boundaries", "Cache", "Carried", "Class", "ErrorCode", "Finish", "Key", "Model", "Outcome", "Path", "Plane", "Policy", "Provider", "Reason",
+		"Attempts.By", "Attempts.Cause", "Attempts.Class", "Attempts.Endpoint", "Attempts.Escalated", "Attempts.Model", "Attempts.Provider", "Attempts.Rescue", "Attempts.System", "Attempts.Tier",
+		"Boundaries", "Cache", "Carried", "Class", "ErrorCode", "Escalated", "Finish", "Key", "Model", "Outcome", "Path", "Plane", "Policy", "Provider", "Reason",
 		"RequestID", "RequestModel", "ResponseID", "ResponseModel", "Route", "Rule", "Tenant", "Tier", "Trace.State",
 	}
 	metricFields = []string{

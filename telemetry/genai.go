@@ -66,6 +66,7 @@ const (
 	attrSluiceEstOutput  = attribute.Key("sluice.estimated.output_tokens")
 	attrSluiceCost       = attribute.Key("sluice.cost.micro_usd")
 	attrSluiceRescued    = attribute.Key("sluice.rescued")
+	attrSluiceEscalated  = attribute.Key("sluice.escalated")
 
 	attrAttemptIndex    = attribute.Key("sluice.attempt.index")
 	attrAttemptModel    = attribute.Key("sluice.attempt.model")
@@ -80,6 +81,7 @@ const (
 	attrAttemptOutput   = attribute.Key("sluice.attempt.output_tokens")
 	attrAttemptCost     = attribute.Key("sluice.attempt.cost.micro_usd")
 	attrAttemptRescue   = attribute.Key("sluice.attempt.rescue")
+	attrAttemptThrown   = attribute.Key("sluice.attempt.escalated")
 	attrAttemptAt       = attribute.Key("sluice.attempt.rescue.at") // bytes of the answer that the client had
 )
 

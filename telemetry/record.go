@@ -53,6 +53,8 @@ type Record struct {
 	BytesOut   int64
 
 	Rescued bool // a stream broke and another attempt carried it on
+	// Escalated is the sign for which an answer was thrown away and a stronger model asked; "" = none was.
+	Escalated string
 
 	Usage      llm.Usage // of the answer as the client got it
 	UsageKind  llm.UsageKind
@@ -107,4 +109,5 @@ type Attempt struct {
 	System        string // gen_ai.provider.name
 	Rescue        string // how it was asked to carry a stream on: continued (given the text) or reproduced (from the start); "" = it was not
 	RescueAt      int    // bytes of the answer that the client had by then
+	Escalated     string // the sign for which its answer was thrown away; "" = it was not
 }

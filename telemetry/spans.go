@@ -247,6 +247,7 @@ func (r *Record) callAttributes(from time.Time) []attribute.KeyValue {
 	if r.Rescued {
 		l = append(l, attrSluiceRescued.Bool(true))
 	}
+	l.text(attrSluiceEscalated, r.Escalated)
 	l.usage(r.UsageKind, r.Usage)
 	if r.PriceKnown && len(r.Attempts) > 0 {
 		l = append(l, attrSluiceCost.Int64(r.MicroUSD), attrCostAmount.Float64(float64(r.MicroUSD)/1e6), attrCostCurrency.String("USD"), attrCostSource.String("local"))
@@ -311,6 +312,7 @@ func (r *Record) attemptAttributes(a *Attempt) []attribute.KeyValue {
 	l.text(attrAttemptTier, a.Tier)
 	l.text(attrAttemptBy, a.By)
 	l.text(attrAttemptCause, a.Cause)
+	l.text(attrAttemptThrown, a.Escalated)
 	if a.FirstToken.After(a.Start) {
 		l = append(l, attrAttemptFirst.Float64(seconds(a.Start, a.FirstToken)))
 	}

@@ -229,6 +229,11 @@ func (x *reacher) into(l *reach) {
 						models(ms, "rescue")
 					}
 				}
+				if x.route.Escalate != nil {
+					for _, up := range x.p.Tiers[t.Rank+1:] {
+						grew = models(up.Models, "escalation") || grew
+					}
+				}
 			}
 		}
 	}

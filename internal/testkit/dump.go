@@ -119,6 +119,9 @@ func Record(r *telemetry.Record) string {
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
 		fmt.Fprintf(&b, "attempt %d at %v: %s %s tier=%s by=%s %s status=%d class=%s cause=%s usage=%s %+v first=%s end=%v\n", a.Index, a.Start.Sub(r.Start), a.Model, or(a.Endpoint, "-"), or(a.Tier, "-"), a.By, a.Provider, a.Status, or(string(a.Class), "ok"), or(a.Cause, "-"), a.UsageKind, a.Usage, since(r.Start, a.FirstToken), a.End.Sub(r.Start))
+		if a.Escalated != "" {
+			fmt.Fprintf(&b, "\tthrown away: %s\n", a.Escalated)
+		}
 		if a.Rescue != "" {
 			fmt.Fprintf(&b, "\t%s after %d bytes\n", a.Rescue, a.RescueAt)
 		}

@@ -28,11 +28,11 @@ func Broken(a *Answer, r *telemetry.Record) []string {
 		if at.End.IsZero() {
 			note("attempt %d never ended", i)
 		}
-		if i < last && at.Class == "" && at.Cause == "" {
+		if i < last && at.Class == "" && at.Cause == "" && at.Escalated == "" {
 			note("attempt %d succeeded and another one followed", i)
 		}
 	}
-	if last >= 0 && r.Outcome == "ok" && r.Attempts[last].Class != "" {
+	if last >= 0 && r.Outcome == "ok" && r.Attempts[last].Class != "" && r.Escalated == "" { // what was thrown away may come back when nobody stronger could answer
 		note("the outcome is ok and the last attempt failed with %s", r.Attempts[last].Class)
 	}
 	if a.Status != 0 && strings.HasPrefix(a.Header.Get("Content-Type"), "text/event-stream") && a.Status < 300 {

@@ -25,6 +25,8 @@ func (x *Exchange) Fail(c Cause, err error) Verdict {
 		return x.internal(err)
 	case CauseBody:
 		return x.clientBody(err)
+	case CauseStop:
+		return x.stopped()
 	}
 	e := x.cause(c, err)
 	if x.attempt == nil { // nobody was asked

@@ -95,9 +95,10 @@ const (
 	CauseClientGone              // the client left
 	CauseBody                    // the client's own body broke off or was refused while streaming
 	CausePanic                   // a phase or the plane panicked
+	CauseStop                    // the gateway stops and waits no longer
 )
 
-var causeNames = [...]string{CauseRefused: "refused", CauseConnect: "connect_timeout", CauseReset: "reset", CauseCut: "cut", CauseLimit: "limit", CauseClientGone: "client_gone", CauseBody: "client_body", CausePanic: "panic"}
+var causeNames = [...]string{CauseRefused: "refused", CauseConnect: "connect_timeout", CauseReset: "reset", CauseCut: "cut", CauseLimit: "limit", CauseClientGone: "client_gone", CauseBody: "client_body", CausePanic: "panic", CauseStop: "stop"}
 
 // String names the cause as records do.
 func (c Cause) String() string { return causeNames[c] }

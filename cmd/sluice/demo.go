@@ -100,7 +100,7 @@ func (c *demoCmd) Run(w *world) error {
 		}
 		err = waitForStop(w, s.failed)
 	}
-	return errors.Join(err, s.stop(time.Second, w.signals))
+	return errors.Join(err, s.stop(0, time.Second, w.signals))
 }
 
 // running drives a gateway that somebody else started.

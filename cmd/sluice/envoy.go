@@ -50,6 +50,7 @@ type envoyPlane struct {
 	params  xds.Params
 	control *xds.Server
 	stage   *extproc.Server
+	plane   *httpproxy.Handler // the executor
 	claim   *http.Server
 	edge    *http.Server
 	process *envoy.Process // nil: Envoys are started by somebody else
@@ -85,6 +86,7 @@ func newEnvoyPlane(s *server, o envoyFlags, executor *httpproxy.Handler) (*envoy
 	e.stage = extproc.New(extproc.Options{Gateway: s.gateway, Table: table, Clusters: e.cluster, Snapshot: e.serving, Logger: s.log, Panicked: s.panicked})
 	e.control = xds.NewServer(xds.Options{Logger: s.log, Register: e.stage.Register, MaxMessage: int(max(64<<20, p.Server.BodyLimit+roomForHead)), Grace: time.Second})
 	quiet := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	e.plane = executor
 	e.claim = &http.Server{Handler: executor.Executor(table), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 2 * headerBytes, ErrorLog: quiet}
 	e.edge = &http.Server{Handler: executor.Edge(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 2 * headerBytes, ErrorLog: quiet}
 	return e, nil
@@ -250,6 +252,12 @@ func (e *envoyPlane) stop(ctx context.Context) error {
 		err = e.process.Drain(ctx)
 	} else {
 		err = e.quiet(ctx)
+	}
+	if err != nil { // Envoy is still there to carry the last words
+		e.plane.Interrupt()
+		words, done := context.WithTimeout(context.WithoutCancel(ctx), lastWord)
+		_ = e.quiet(words) // what Envoy itself carries does not end by this
+		done()
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLogs)
 	defer cancel()

@@ -14,6 +14,7 @@ import (
 type serveCmd struct {
 	Config string        `help:"Policy file. Without it: providers whose keys are in the environment, and engines on their usual loopback ports." placeholder:"FILE"`
 	Plane  string        `help:"Data plane: embedded, or envoy: the Envoy of $ENVOY_PATH or PATH, or as the policy's server.envoy says." default:"embedded" enum:"embedded,envoy"`
+	Notice time.Duration `help:"How long to go on accepting after the first signal to stop, unready, so that load balancers look away; a second signal ends it." default:"0s"`
 	Drain  time.Duration `help:"How long open requests may take to finish after the first signal to stop; a second signal ends them." default:"30s"`
 	Log    string        `help:"Form of the log on standard error: text (one line a request), json, or auto (text on a terminal)." default:"auto" enum:"auto,text,json"`
 	Envoy  envoyFlags    `embed:"" group:"With --plane envoy:"`
@@ -66,11 +67,11 @@ func (c *serveCmd) Run(w *world) error {
 				s.reloadNow()
 				continue
 			}
-			return s.stop(c.Drain, w.signals)
+			return s.stop(c.Notice, c.Drain, w.signals)
 		case <-w.ctx.Done():
-			return s.stop(c.Drain, w.signals)
+			return s.stop(c.Notice, c.Drain, w.signals)
 		case err := <-s.failed:
-			return errors.Join(err, s.stop(0, nil))
+			return errors.Join(err, s.stop(0, 0, nil))
 		}
 	}
 }

@@ -353,7 +353,7 @@ func TestDrain(t *testing.T) {
 		want        int
 	}{
 		{"an open exchange finishes", "slow", false, 200},
-		{"a second signal ends it", "hung", true, 0},
+		{"a second signal ends it", "hung", true, 503},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			sim.Reset()
@@ -381,5 +381,36 @@ func TestDrain(t *testing.T) {
 				t.Errorf("want one access line:\n%s", r.log)
 			}
 		})
+	}
+}
+
+// TestStopWords: at the end of the drain a stream gets its last event, what has not begun a 503, and a notice keeps the door open meanwhile.
+func TestStopWords(t *testing.T) {
+	sim, url := upstream(t)
+	policy := strings.Replace(policyFor(url, "rule", ""), "fault=hang", "fault=events=9,stall=3", 1)
+	r := serve(t, policy, "--notice", "10m", "--drain", "10ms")
+	stream := make(chan string, 1)
+	go func() {
+		resp, err := http.Post("http://"+r.addr.data.String()+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"hung","stream":true,"messages":[{"role":"user","content":"hi"}]}`))
+		if err != nil {
+			stream <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		stream <- fmt.Sprint(string(b), err)
+	}()
+	r.until("the stream at the provider", func() bool { return len(sim.Log()) == 1 && sim.Log()[0].Events == 3 })
+	r.signals <- syscall.SIGTERM
+	r.until("it is not ready", func() bool { return strings.HasPrefix(r.admin("/readyz"), "503") })
+	if status, _, body := r.ask(http.DefaultClient, "auto", "hi", ""); status != 200 {
+		t.Errorf("within the notice: %d %s", status, body)
+	}
+	r.signals <- syscall.SIGTERM
+	if got := <-stream; !strings.HasSuffix(got, "\"code\":\"stream_interrupted\"}}\n\n<nil>") || strings.Contains(got, "[DONE]") {
+		t.Errorf("the stream's end: %q", got)
+	}
+	if code := r.ended(); code != 0 {
+		t.Errorf("exit %d", code)
 	}
 }

@@ -273,11 +273,12 @@ func (s *server) loadError() *admin.LoadError {
 	return s.reload.failure.Load()
 }
 
-// stop makes the gateway unready, stops accepting and lets what is open finish within the limit, or until one more signal to stop.
-func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
+// stop makes the gateway unready, goes on accepting for the time of notice, stops accepting and lets what is open finish within the limit, or until one
+// more signal to stop. What is open then gets a last word.
+func (s *server) stop(notice, limit time.Duration, signals <-chan os.Signal) error {
 	s.gateway.Drain()
-	s.log.Info("stopping", "in_flight", s.gateway.Inflight(), "limit", limit.String())
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	s.log.Info("stopping", "in_flight", s.gateway.Inflight(), "notice", notice.String(), "limit", limit.String())
+	ctx, cancel := context.WithTimeout(context.Background(), notice+limit)
 	defer cancel()
 	hurry := make(chan struct{})
 	defer close(hurry)
@@ -294,6 +295,12 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 			}
 		}
 	}()
+	if notice > 0 {
+		select {
+		case <-time.After(notice):
+		case <-ctx.Done():
+		}
+	}
 	if err := s.stopPlane(ctx); err != nil {
 		s.log.Warn("requests cut off", "in_flight", s.gateway.Inflight(), "error", err)
 	}
@@ -319,9 +326,24 @@ func (s *server) stopPlane(ctx context.Context) error {
 	}
 	err := s.data.Shutdown(ctx)
 	if err != nil {
-		_ = s.data.Close() // closing again what Shutdown has closed is no news
+		lastWords(s.plane, s.data)
 	}
 	return err
+}
+
+// lastWord is how long clients may take to read why their answer ends.
+const lastWord = time.Second
+
+// lastWords ends what is open with a word of it, and then whatever did not take it.
+func lastWords(plane *httpproxy.Handler, servers ...*http.Server) {
+	plane.Interrupt()
+	ctx, cancel := context.WithTimeout(context.Background(), lastWord)
+	defer cancel()
+	for _, s := range servers {
+		if s.Shutdown(ctx) != nil {
+			_ = s.Close() // closing again what Shutdown has closed is no news
+		}
+	}
 }
 
 // settle waits a moment for exchanges whose connections were cut: their records come from their own goroutines.

@@ -20,12 +20,13 @@ type Handler struct {
 
 	gateway    *proxy.Gateway
 	transports *transports
+	open       *open
 	panicked   func(v any, stack []byte)
 }
 
 // New returns a handler that drives the gateway's exchanges. panicked is told of recovered panics; nil = nobody.
 func New(g *proxy.Gateway, panicked func(v any, stack []byte)) *Handler {
-	h := &Handler{gateway: g, panicked: panicked}
+	h := &Handler{gateway: g, panicked: panicked, open: newOpen()}
 	h.transports = newTransports(h.dial)
 	return h
 }
@@ -110,8 +111,8 @@ func (c *call) run(v proxy.Verdict) {
 	for {
 		switch v.Action {
 		case proxy.Next:
-			if !c.wait(v.Delay) {
-				v = c.x.Fail(proxy.CauseClientGone, c.r.Context().Err())
+			if over := c.wait(v.Delay); over != nil {
+				v = *over
 				continue
 			}
 			v = c.try(v.Attempt, *buf)
@@ -128,31 +129,37 @@ func (c *call) run(v proxy.Verdict) {
 	}
 }
 
-// wait sleeps through a back-off; false = the client left.
-func (c *call) wait(d time.Duration) bool {
+// wait sleeps through a back-off; not nil = what follows from something else that came before its end.
+func (c *call) wait(d time.Duration) *proxy.Verdict {
 	if d <= 0 {
-		return true
+		return nil
 	}
-	t := time.NewTimer(d)
+	return c.until(time.Now().Add(d), nil)
+}
+
+// until waits for a point in time or for ready, whatever is first; not nil = the client left, or the process ends.
+func (c *call) until(at time.Time, ready <-chan struct{}) *proxy.Verdict {
+	t := time.NewTimer(time.Until(at))
 	defer t.Stop()
+	cause := proxy.CauseClientGone
 	select {
 	case <-t.C:
-		return true
+		return nil
+	case <-ready:
+		return nil
+	case <-c.h.open.over:
+		cause = proxy.CauseStop
 	case <-c.r.Context().Done():
-		return false
 	}
+	v := c.last(c.x.Fail(cause, c.r.Context().Err()))
+	return &v
 }
 
 // queue waits for a place among a provider's requests.
 func (c *call) queue(i int) proxy.Verdict {
 	ready, until := c.x.Waiting()
-	t := time.NewTimer(time.Until(until))
-	defer t.Stop()
-	select {
-	case <-ready:
-	case <-t.C:
-	case <-c.r.Context().Done():
-		return c.x.Fail(proxy.CauseClientGone, c.r.Context().Err())
+	if over := c.until(until, ready); over != nil {
+		return *over
 	}
 	return proxy.Verdict{Action: proxy.Next, Attempt: i}
 }
@@ -167,6 +174,8 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 	defer cancel()
 	watch := newWatch(c.x, cancel, c.hangUp)
 	defer watch.stop()
+	c.h.open.add(watch)
+	defer c.h.open.remove(watch)
 	resp, err := c.h.transports.of(up.Provider).RoundTrip(c.request(ctx, &up))
 	if err != nil {
 		return c.fail(watch, err, true)

@@ -152,6 +152,8 @@ func (c *call) causeOf(w *watch, err error, dialing bool) proxy.Cause {
 	switch {
 	case c.r.Context().Err() != nil:
 		return proxy.CauseClientGone
+	case w.wasInterrupted():
+		return proxy.CauseStop
 	case w.hasExpired():
 		return proxy.CauseLimit
 	case c.up != nil && c.up.failure() != nil:

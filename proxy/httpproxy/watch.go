@@ -22,6 +22,7 @@ type watch struct {
 	armed   time.Time
 	expired bool
 	stopped bool
+	ended   bool // the process ends
 }
 
 // unreadTime is how long after a passed deadline a client may go on not reading.

@@ -11,6 +11,9 @@ import (
 	"github.com/sluice-gateway/sluice/internal/simulator"
 	"github.com/sluice-gateway/sluice/internal/testkit"
 	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/proxy"
+	"github.com/sluice-gateway/sluice/proxy/httpproxy"
+	"github.com/sluice-gateway/sluice/router"
 )
 
 // TestInterrupt: when the process waits no longer, whatever is open gets its last word at once, nobody is asked again and no breaker moves.
@@ -81,5 +84,32 @@ func TestInterruptQueue(t *testing.T) {
 			t.Errorf("%d of 3 were told at once", n)
 		}
 		l.close()
+	})
+}
+
+// TestPanic: a panic in one exchange is that exchange's 500, recorded once; the next one knows nothing of it.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublic(t, drivers[0], "status=500,once", "")
+		p.gateway = proxy.NewGateway(compile(t, []byte(publicPolicy)), proxy.Options{Router: router.New(router.Options{}), Emit: p.emit, Jitter: func() float64 { panic("jitter") }})
+		panics := 0
+		p.plane.close()
+		e := &embedded{w: p.world, handler: httpproxy.New(p.gateway, func(any, []byte) { panics++ }), served: make(chan error, 1)}
+		e.handler.Dial = p.net.Dial
+		e.server = &http.Server{Handler: e.handler, ErrorLog: quiet}
+		l := p.net.Listen(gatewayName)
+		go func() { e.served <- e.server.Serve(l) }()
+		p.plane = e
+		a := e.ask(chat(t, true, ""))
+		if got := read(t, &a); a.Status != 500 || got.code != "internal_error" || panics != 1 {
+			t.Errorf("%s, %d panics", a.String(), panics)
+		}
+		if a := e.ask(chat(t, true, "")); a.Status != 200 || !read(t, &a).done {
+			t.Errorf("the next one: %s", a.String())
+		}
+		if r := p.settled(2); r[0].Outcome != "internal_error" || r[0].Attempts[0].End.IsZero() || r[1].Outcome != "ok" {
+			t.Errorf("records %+v, %+v", r[0], r[1])
+		}
+		p.close()
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/proxy/httpproxy"
@@ -57,6 +58,51 @@ func TestReloadUnderLoad(t *testing.T) {
 	wg.Wait()
 	if len(failed) > 0 || answered == 0 {
 		t.Errorf("%d of %d requests failed, the first: %v", len(failed), answered, failed[:min(1, len(failed))])
+	}
+}
+
+// TestConfigChurn writes the policy ten times a second, every fifth time badly, while clients ask: no request is lost, and the last one is in force.
+func TestConfigChurn(t *testing.T) {
+	_, url := upstream(t)
+	r := serve(t, policyFor(url, "rule 0", ""))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	failed := make(chan string, 1)
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if status, _, body, err := r.send(http.DefaultClient, "auto", "hi", ""); err != nil || status != 200 {
+					select {
+					case failed <- fmt.Sprintf("%d %s %v", status, body, err):
+					default:
+					}
+				}
+			}
+		})
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for i := range 20 {
+		<-tick.C
+		if i%5 == 3 {
+			r.write("version: [")
+			continue
+		}
+		r.write(policyFor(url, fmt.Sprint("rule ", i), ""))
+	}
+	r.until("the last policy", func() bool {
+		_, header, _ := r.ask(http.DefaultClient, "auto", "hi", "")
+		return strings.Contains(header.Get("X-Sluice-Reason"), `rule="rule 19"`)
+	})
+	if got := r.admin("/admin/status"); !strings.Contains(got, `"last_error": null`) {
+		t.Error(got)
+	}
+	cancel()
+	wg.Wait()
+	select {
+	case f := <-failed:
+		t.Errorf("a request was lost: %s", f)
+	default:
 	}
 }
 

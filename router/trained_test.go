@@ -185,3 +185,25 @@ func FuzzTrained(f *testing.F) {
 		checkClass(t, c.Classify(Prompt{Text: s}))
 	})
 }
+
+func TestWhy(t *testing.T) {
+	c := NewTrained()
+	why := c.Why(Prompt{Text: "My Go service has a deadlock under load, goroutines hang on a mutex. Find the bug.", Turns: 1}, 6)
+	if len(why) != 6 || math.Abs(why[0].Gain) < math.Abs(why[5].Gain) {
+		t.Fatalf("%+v", why)
+	}
+	for _, w := range why {
+		t.Logf("%+.3f %s", w.Gain, w.Feature)
+		if w.Feature == "" || math.Abs(w.Gain) > 1 {
+			t.Errorf("%+v", w)
+		}
+	}
+	for i := range numDense {
+		if i < denseProb && denseName(i) == "" {
+			t.Errorf("dense feature %d has no name", i)
+		}
+	}
+	if got := c.Why(Prompt{}, 3); got != nil {
+		t.Errorf("an empty prompt: %+v", got)
+	}
+}

@@ -22,7 +22,7 @@ run-envoy:
 
 # Both suites run even if the first one fails. The race detector needs a C compiler; without one the tests run all the same.
 test:
-	@scripts/fetch pool clients envoy
+	@scripts/fetch pool clients envoy redis
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: tests run WITHOUT the race detector"; }; \
 	real=$$(grep -rl --exclude-dir=.cache --include='*_test.go' '^//go:build real$$' . | xargs -r -n1 dirname | sort -u); \
 	code=0; \

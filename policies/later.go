@@ -22,7 +22,6 @@ func (c *compiler) later(root *node) {
 	if o := root.at("auth").at("oidc"); o != nil && len(o.items) > 0 {
 		refuse(root.at("auth"), "oidc", "no token of the issuer would be checked")
 	}
-	refuse(root.at("state"), "redis", "nothing would be shared")
 	if root.at("telemetry").at("content").str("off") != "off" {
 		inert(root.at("telemetry"), "content", "no content is recorded")
 	}

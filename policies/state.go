@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -18,6 +19,14 @@ type Redis struct {
 	Timeout time.Duration // of one trip
 	Limits  string        // what holds while it is away: local, refuse or open
 	Budget  string        // local_slack, refuse or open
+}
+
+// Shared returns what a gateway holds on to of the shared store from its start, for comparison: never to be shown.
+func (s *State) Shared() string {
+	if r := s.Redis; r != nil {
+		return fmt.Sprint(r.URL.Reveal(), r.Timeout, r.Limits, r.Budget)
+	}
+	return ""
 }
 
 const defaultStateTimeout = 20 * time.Millisecond

@@ -60,6 +60,8 @@ func (s *server) swap(p *policies.Policy, force bool) error {
 	}{
 		{"server.listen", old.Server.Listen, p.Server.Listen},
 		{"server.admin", old.Server.Admin, p.Server.Admin},
+		{"state.path", old.State.Path, p.State.Path},
+		{"state.redis", old.State.Shared(), p.State.Shared()},
 		{"server.envoy.binary", old.Server.EnvoyBinary, p.Server.EnvoyBinary},
 		{"server.tls", old.Server.TLSCert + old.Server.TLSKey, p.Server.TLSCert + p.Server.TLSKey},
 		{"state.path", old.State.Path, p.State.Path},

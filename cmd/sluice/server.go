@@ -20,7 +20,6 @@ import (
 	"github.com/sluice-gateway/sluice/proxy/httpproxy"
 	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/telemetry"
-	"github.com/sluice-gateway/sluice/tenants"
 	"github.com/sluice-gateway/sluice/xds"
 )
 
@@ -48,7 +47,7 @@ type server struct {
 	cert     *certificate // nil without TLS, and where Envoy has it
 	reload   *reloader    // nil without a file
 	outcomes *outcomeLog
-	tenants  *tenants.Embedded
+	tenancy  tenancy
 
 	data, admin *http.Server
 	addr        addresses
@@ -84,7 +83,7 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 		return nil, err
 	}
 	s.outcomes = &outcomeLog{log: log, folder: s.store.folder}
-	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take, Store: s.tenants})
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take, Store: s.tenancy.store})
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {
 		cancel()

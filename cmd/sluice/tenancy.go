@@ -1,30 +1,76 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/sluice-gateway/sluice/internal/redis"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
+// tenancy is what is kept of limits, budgets and keys: by this node, and by all that share a Redis.
+type tenancy struct {
+	store  tenants.Store // the one in force
+	own    *tenants.Embedded
+	shared *tenants.Shared // nil = nothing is shared
+	rdb    *redis.Client   // of shared
+}
+
 // openTenants opens what is kept of limits, budgets and keys, in the store's folder. Where the policy names none and there is none, it is kept in
 // memory only.
 func (s *server) openTenants(p *policies.Policy) error {
-	var err error
-	if s.tenants, err = tenants.OpenEmbedded(s.store.dir); err == nil {
+	own, err := tenants.OpenEmbedded(s.store.dir)
+	switch {
+	case err == nil:
+	case p.State.Path != "":
+		return fmt.Errorf("state.path: %w", err)
+	default:
+		s.log.Warn("budgets and keys are kept in memory only: set state.path to a folder that can be written", "error", err)
+		own = tenants.NewMemory()
+	}
+	s.tenancy.own, s.tenancy.store = own, own
+	if p.State.Redis == nil {
 		return nil
 	}
-	if p.State.Path != "" {
-		return fmt.Errorf("state.path: %w", err)
+	if err := s.tenancy.share(p.State.Redis, s); err != nil {
+		_ = own.Close()
+		return fmt.Errorf("state.redis: %w", err)
 	}
-	s.log.Warn("budgets and keys are kept in memory only: set state.path to a folder that can be written", "error", err)
-	s.tenants = tenants.NewMemory()
+	return nil
+}
+
+// share has the store of all gateways stand over the own one.
+func (t *tenancy) share(o *policies.Redis, s *server) (err error) {
+	t.rdb, err = redis.Open(redis.Options{URL: o.URL.Reveal(), Timeout: o.Timeout, Logger: s.log, Changed: func(use string, away bool) {
+		if away {
+			s.sink.StateDegraded(use)
+		} else {
+			s.sink.StateRestored(use)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys} {
+		s.sink.StateRestored(use) // shown from the start
+	}
+	if t.shared, err = tenants.OpenShared(t.rdb, o, t.own); err != nil {
+		return errors.Join(err, t.rdb.Close())
+	}
+	t.store = t.shared
 	return nil
 }
 
 // closeTenants writes what waits. It may be called more than once.
 func (s *server) closeTenants() {
-	if err := s.tenants.Close(); err != nil {
-		s.log.Error("what was spent is not all on disk", "error", err)
+	t := &s.tenancy
+	var errs []error
+	if t.shared != nil {
+		errs = append(errs, t.shared.Close(), t.rdb.Close())
+		t.shared = nil
+	}
+	if err := errors.Join(append(errs, t.own.Close())...); err != nil {
+		s.log.Error("what was spent is not all written", "error", err)
 	}
 }

@@ -21,6 +21,7 @@ type Options struct {
 	Version string            // of the binary
 	Ledger  *ledger.Ledger    // answers GET /admin/usage; nil = none is kept
 	Reload  func() *LoadError // the last load that failed and was not made good since; nil = none
+	Audit   *Audit            // takes what is done through the listener; nil = nothing is kept
 	// Envoys lists the Envoys of the data plane; nil = there are none.
 	Envoys func() []xds.NodeStatus
 	// Unready says why no request should come here although nothing drains; nil or "" = it should.
@@ -81,7 +82,10 @@ func named(host string) bool {
 func (s *server) needs(role tenants.Role, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if book := s.o.Gateway.Snapshot().Book; book.AdminKeys() {
-			has, err := book.Admin(r.Header)
+			id, has, err := book.Admin(r.Header)
+			if a, ok := r.Context().Value(actorKey{}).(*actor); ok {
+				a.id, a.role = id, has
+			}
 			if err != nil {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				fail(w, err.Status, err.Code, err.Message)

@@ -21,7 +21,12 @@ func (s *server) endpoints() []endpoint {
 	return []endpoint{
 		{"GET", "/metrics", tenants.Viewer, s.o.Metrics.ServeHTTP},
 		{"GET", "/admin/status", tenants.Viewer, s.status},
+		{"GET", "/admin/openapi.json", tenants.Viewer, s.openapi},
 		{"GET", "/admin/keys", tenants.Viewer, s.keys},
+		{"POST", "/admin/keys", tenants.Admin, s.makeKey},
+		{"DELETE", "/admin/keys/{tenant}/{id}", tenants.Admin, s.revokeKey},
+		{"POST", "/admin/keys/{tenant}/{id}/rotate", tenants.Admin, s.rotateKey},
+		{"GET", "/admin/budgets", tenants.Viewer, s.budgets},
 		{"GET", "/admin/usage", tenants.Viewer, s.usage},
 		{"POST", "/admin/drain", tenants.Operator, s.drain},
 		{"GET", "/debug/pprof/", tenants.Admin, pprof.Index},
@@ -50,7 +55,7 @@ func (s *server) choose(es []endpoint) http.Handler {
 	byMethod := map[string]http.Handler{}
 	for _, e := range es {
 		allow = append(allow, e.method)
-		byMethod[e.method] = s.needs(e.role, e.handle)
+		byMethod[e.method] = s.audited(e, s.needs(e.role, e.handle))
 	}
 	if get := byMethod[http.MethodGet]; get != nil {
 		byMethod[http.MethodHead] = get

@@ -115,25 +115,3 @@ func (s *server) provider(p *policies.Policy, pr *policies.Provider) providerSta
 	}
 	return st
 }
-
-// keyStatus is a declared key: its name, never the key or its hash.
-type keyStatus struct {
-	Tenant  string    `json:"tenant"`
-	ID      string    `json:"id"`
-	Expires time.Time `json:"expires,omitzero"`
-	Expired bool      `json:"expired"`
-}
-
-func (s *server) keys(w http.ResponseWriter, _ *http.Request) {
-	p := s.o.Gateway.Snapshot().Policy
-	now := time.Now()
-	list := []keyStatus{}
-	for _, name := range slices.Sorted(maps.Keys(p.Tenants)) {
-		for _, k := range p.Tenants[name].Keys {
-			list = append(list, keyStatus{name, k.ID, k.Expires, !k.Expires.IsZero() && !now.Before(k.Expires)})
-		}
-	}
-	write(w, http.StatusOK, struct {
-		Keys []keyStatus `json:"keys"`
-	}{list})
-}

@@ -124,6 +124,7 @@ func (c *compiler) auth(n *node) {
 			c.problemKey(s, "a previous pepper needs a pepper")
 		}
 	}
+	c.oidc(n.at("oidc"))
 	if n.has("pepper") {
 		return
 	}
@@ -139,8 +140,11 @@ func (c *compiler) auth(n *node) {
 	}
 }
 
-// keys reports whether the policy declares a key for clients.
+// keys reports whether the policy declares a key for clients, or an issuer of tokens.
 func (c *compiler) keys() bool {
+	if len(c.p.Auth.OIDC) > 0 {
+		return true
+	}
 	for _, t := range c.p.Tenants {
 		if len(t.Keys) > 0 {
 			return true

@@ -1,13 +1,7 @@
 package policies
 
-// later deals with what the language has and this version does not do yet: what would be unsafe to ignore (boundaries, limits, budgets, proofs)
-// is refused, the rest is reported as inert.
+// later reports what the language has and this version does not do yet.
 func (c *compiler) later(root *node) {
-	refuse := func(n *node, key, why string) {
-		if v := n.at(key); v != nil {
-			c.problemKey(v, "this version cannot honour %s, and ignoring it would be unsafe: %s", key, why)
-		}
-	}
 	inert := func(n *node, key, effect string) {
 		if v := n.at(key); v != nil {
 			c.notice(v, "no effect in this version: %s", effect)
@@ -18,9 +12,6 @@ func (c *compiler) later(root *node) {
 	}
 	for _, e := range root.at("routes").each() {
 		c.laterRoute(e.value, inert)
-	}
-	if o := root.at("auth").at("oidc"); o != nil && len(o.items) > 0 {
-		refuse(root.at("auth"), "oidc", "no token of the issuer would be checked")
 	}
 	if root.at("telemetry").at("content").str("off") != "off" {
 		inert(root.at("telemetry"), "content", "no content is recorded")

@@ -188,6 +188,15 @@ type Auth struct {
 	Admin          []AdminKey
 	Pepper         Secret
 	PreviousPepper Secret
+	OIDC           []OIDC
+}
+
+// OIDC is an identity provider whose tokens stand in place of keys.
+type OIDC struct {
+	Issuer, Audience string
+	Tenant           []string // the claim that names the tenant, as a path; empty = DefaultTenant
+	DefaultTenant    string
+	Labels           map[string][]string // label by the claim that it is
 }
 
 // AdminKey opens the admin listener.

@@ -101,6 +101,9 @@ func parseBoolean(s string) (bool, error) {
 	return false, errBoolean
 }
 
+// ParseExpiry reads what a key's expires says: a date, whose end in UTC is meant, or an RFC 3339 time.
+func ParseExpiry(s string) (time.Time, error) { return parseExpiry(s) }
+
 // parseExpiry reads a date, whose end in UTC is meant, or an RFC 3339 time.
 func parseExpiry(s string) (time.Time, error) {
 	if d, err := time.Parse(time.DateOnly, s); err == nil {

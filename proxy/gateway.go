@@ -56,6 +56,7 @@ type Gateway struct {
 	meter    ledger.Meter
 	jitter   func() float64
 	store    tenants.Store
+	ring     *tenants.Ring
 	outputs  *tenants.Outputs
 
 	// usable, poolFacts and pace as values, made once.
@@ -90,6 +91,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 	if g.store == nil {
 		g.store = tenants.NewMemory()
 	}
+	g.ring = tenants.NewRing(g.store)
 	if g.jitter == nil {
 		g.jitter = randFloat
 	}
@@ -102,7 +104,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 func (g *Gateway) Swap(p *policies.Policy) *Snapshot {
 	g.swapping.Lock()
 	defer g.swapping.Unlock()
-	s := &Snapshot{Policy: p, Book: tenants.NewBook(p), LoadedAt: time.Now()}
+	s := &Snapshot{Policy: p, Book: tenants.NewBook(p, g.ring), LoadedAt: time.Now()}
 	if old := g.snap.Load(); old != nil {
 		s.Generation = old.Generation + 1
 	}
@@ -117,6 +119,12 @@ func (g *Gateway) Snapshot() *Snapshot { return g.snap.Load() }
 
 // Pools returns the own pools, for their health checks and the status page.
 func (g *Gateway) Pools() *pool.Set { return g.pools }
+
+// Store returns what keeps limits, budgets and keys, and Ring the keys beside the policy's.
+func (g *Gateway) Store() tenants.Store { return g.store }
+
+// Ring returns the register of keys as this node has last read it.
+func (g *Gateway) Ring() *tenants.Ring { return g.ring }
 
 // Breakers returns the state of every breaker.
 func (g *Gateway) Breakers() []breaker.Status { return g.breakers.Snapshot() }

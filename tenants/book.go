@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/llm"
@@ -32,7 +33,9 @@ func (r Role) String() string { return roleNames[r] }
 // entry is one key: a tenant's, or an admin's with its role.
 type entry struct {
 	sum  [sha256.Size]byte
+	hash string // as it is declared: revocations name it
 	key  *policies.Key
+	id   string // of an admin's key
 	role Role
 }
 
@@ -43,30 +46,40 @@ type Book struct {
 	previous pepper
 	keys     map[string][]entry // by key id: tenants may use the same one
 	admins   map[string][]entry
+
+	policy *policies.Policy
+	ring   *Ring // nil = the policy's keys are all
+	over   atomic.Pointer[overlay]
+	tokens *tokens // nil = no tokens are taken
 }
 
 // stranger stands in for the keys of an id that nobody has, so that it takes as long to refuse. No key is known that has this hash.
 var stranger = []entry{{}}
 
-// NewBook compiles the keys of a policy. A hash that is none never matches.
-func NewBook(p *policies.Policy) *Book {
+// NewBook compiles the keys of a policy. A hash that is none never matches. ring is what is registered of keys beside it, nil = nothing.
+func NewBook(p *policies.Policy, ring *Ring) *Book {
 	b := &Book{
 		open:     p.Server.AuthNone,
 		pepper:   pepper{secret: p.Auth.Pepper},
 		previous: pepper{secret: p.Auth.PreviousPepper},
 		keys:     map[string][]entry{},
 		admins:   map[string][]entry{},
+		policy:   p,
+		ring:     ring,
+	}
+	if ring != nil {
+		b.tokens = newTokens(p, &ring.issuers)
 	}
 	for _, t := range p.Tenants {
 		for _, k := range t.Keys {
 			if sum, ok := parseHash(k.Hash); ok {
-				b.keys[k.ID] = append(b.keys[k.ID], entry{sum: sum, key: k})
+				b.keys[k.ID] = append(b.keys[k.ID], entry{sum: sum, hash: k.Hash, key: k})
 			}
 		}
 	}
 	for _, k := range p.Auth.Admin {
 		if sum, ok := parseHash(k.Hash); ok {
-			b.admins[k.ID] = append(b.admins[k.ID], entry{sum: sum, role: roles[k.Role]})
+			b.admins[k.ID] = append(b.admins[k.ID], entry{sum: sum, id: k.ID, role: roles[k.Role]})
 		}
 	}
 	return b
@@ -77,42 +90,54 @@ func (b *Book) Authenticate(h http.Header, now time.Time) (*policies.Key, *llm.E
 	if b.open {
 		return nil, nil
 	}
-	e, ok := b.find(b.keys, h)
-	if !ok || e.key == nil || !e.key.Expires.IsZero() && !now.Before(e.key.Expires) {
+	token, one := credential(h)
+	if !one {
 		return nil, refused()
 	}
-	return e.key, nil
+	o := b.stored()
+	e, ok := b.find(token, b.keys, o.keys)
+	switch {
+	case ok && (e.key == nil || expired(e.key, now) || o.of.Ended(e.hash, now)):
+		return nil, refused()
+	case ok:
+		return e.key, nil
+	}
+	if key := b.tokens.key(token, now); key != nil && !expired(key, now) {
+		return key, nil
+	}
+	return nil, refused()
 }
 
 // AdminKeys reports whether the policy has admin keys. Without one the admin listener asks for none.
 func (b *Book) AdminKeys() bool { return len(b.admins) > 0 }
 
-// Admin returns the role of the admin key that a request carries.
-func (b *Book) Admin(h http.Header) (Role, *llm.Error) {
-	e, ok := b.find(b.admins, h)
-	if !ok || e.role == NoRole {
-		return NoRole, refused()
+// Admin returns the id and the role of the admin key that a request carries.
+func (b *Book) Admin(h http.Header) (id string, role Role, err *llm.Error) {
+	token, one := credential(h)
+	e, ok := b.find(token, b.admins)
+	if !one || !ok || e.role == NoRole {
+		return "", NoRole, refused()
 	}
-	return e.role, nil
+	return e.id, e.role, nil
 }
 
 // find looks a request's credential up. Junk is found out without a hash; every other credential that is refused costs the same hashes
 // and at least one comparison, whoever it seems to belong to.
-func (b *Book) find(in map[string][]entry, h http.Header) (found entry, ok bool) {
-	key, one := credential(h)
-	if !one {
-		return entry{}, false
-	}
+func (b *Book) find(key string, in ...map[string][]entry) (found entry, ok bool) {
 	id, wellFormed := Parse(key)
 	if !wellFormed {
 		return entry{}, false
 	}
-	candidates, known := in[id]
-	if !known {
-		candidates = stranger
-	}
 	for _, p := range [...]*pepper{&b.pepper, &b.previous} {
-		if sum, present := p.mac(key); present {
+		sum, present := p.mac(key)
+		if !present {
+			continue
+		}
+		for _, entries := range in {
+			candidates, known := entries[id]
+			if !known {
+				candidates = stranger
+			}
 			if found, ok = match(candidates, sum); ok {
 				return found, known
 			}

@@ -66,7 +66,7 @@ func header(kv ...string) http.Header {
 
 func TestAuthenticate(t *testing.T) {
 	f := newFixture(t)
-	b := NewBook(f.policy)
+	b := NewBook(f.policy, nil)
 	refusal := refused()
 	tests := []struct {
 		name string
@@ -129,7 +129,7 @@ func mustKey(tb testing.TB, id string) string {
 }
 
 func TestWithoutAuthentication(t *testing.T) {
-	b := NewBook(&policies.Policy{Server: policies.Server{AuthNone: true}})
+	b := NewBook(&policies.Policy{Server: policies.Server{AuthNone: true}}, nil)
 	for _, h := range []http.Header{nil, header("Authorization", "Bearer junk")} {
 		if key, err := b.Authenticate(h, now); key != nil || err != nil {
 			t.Errorf("%v: %v %v", h, key, err)
@@ -142,14 +142,14 @@ func TestWithoutPepper(t *testing.T) {
 	f := newFixture(t)
 	f.policy.Auth.Pepper, f.policy.Auth.PreviousPepper = policies.Secret{}, policies.NewSecret("")
 	f.policy.Tenants["acme"].Keys[0].Hash = Hash("", f.acmeWeb)
-	if key, err := NewBook(f.policy).Authenticate(header("x-api-key", f.acmeWeb), now); err == nil {
+	if key, err := NewBook(f.policy, nil).Authenticate(header("x-api-key", f.acmeWeb), now); err == nil {
 		t.Errorf("let in as %v", key)
 	}
 }
 
 func TestManyAtOnce(t *testing.T) {
 	f := newFixture(t)
-	b := NewBook(f.policy)
+	b := NewBook(f.policy, nil)
 	var wg sync.WaitGroup
 	for key, want := range map[string]string{f.acmeWeb: "acme", f.otherWeb: "other", f.old: "acme", f.unknown: ""} {
 		wg.Go(func() {
@@ -166,16 +166,16 @@ func TestManyAtOnce(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	f := newFixture(t)
-	b := NewBook(f.policy)
-	if r, err := b.Admin(header("Authorization", "Bearer "+f.ops)); err != nil || r != Operator || r.String() != "operator" {
+	b := NewBook(f.policy, nil)
+	if id, r, err := b.Admin(header("Authorization", "Bearer "+f.ops)); err != nil || id != "ops" || r != Operator || r.String() != "operator" {
 		t.Errorf("operator: %v %v", r, err)
 	}
 	for name, key := range map[string]string{"tenant's key": f.acmeWeb, "broken": mustKey(t, "broken"), "unknown": mustKey(t, "ops"), "none": ""} {
-		if r, err := b.Admin(header("x-api-key", key)); err == nil || r != NoRole {
+		if _, r, err := b.Admin(header("x-api-key", key)); err == nil || r != NoRole {
 			t.Errorf("%s: %v %v", name, r, err)
 		}
 	}
-	if !b.AdminKeys() || NewBook(&policies.Policy{}).AdminKeys() {
+	if !b.AdminKeys() || NewBook(&policies.Policy{}, nil).AdminKeys() {
 		t.Error("AdminKeys")
 	}
 	if !(Viewer < Operator && Operator < Admin && NoRole < Viewer) {
@@ -185,7 +185,7 @@ func TestAdmin(t *testing.T) {
 
 func TestAuthenticateAllocates(t *testing.T) {
 	f := newFixture(t)
-	b := NewBook(f.policy)
+	b := NewBook(f.policy, nil)
 	h := header("Authorization", "Bearer "+f.acmeWeb)
 	if n := testing.AllocsPerRun(100, func() { _, _ = b.Authenticate(h, now) }); n >= 5 {
 		t.Errorf("%v allocations", n)
@@ -194,7 +194,7 @@ func TestAuthenticateAllocates(t *testing.T) {
 
 func FuzzAuthenticate(f *testing.F) {
 	fx := newFixture(f)
-	b := NewBook(fx.policy)
+	b := NewBook(fx.policy, nil)
 	for _, s := range []string{"", "Bearer", "Bearer x", "bearer " + fx.acmeWeb, "Basic " + fx.acmeWeb, fx.unknown, fx.expired, fx.acmeWeb + "\x00"} {
 		f.Add(s, s)
 	}
@@ -222,7 +222,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	f := newFixture(b)
 	for name, key := range map[string]string{"known": f.acmeWeb, "unknown": f.unknown, "junk": "slc_junk"} {
 		b.Run(name, func(b *testing.B) {
-			book, h := NewBook(f.policy), header("Authorization", "Bearer "+key)
+			book, h := NewBook(f.policy, nil), header("Authorization", "Bearer "+key)
 			b.ReportAllocs()
 			for b.Loop() {
 				_, _ = book.Authenticate(h, now)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -215,4 +216,10 @@ func (e *Embedded) put(r *Register, b []byte) error {
 	}
 	e.register = r
 	return nil
+}
+
+// Stored reports whether a folder holds a store.
+func Stored(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, storeFile))
+	return dir != "" && err == nil
 }

@@ -88,6 +88,14 @@ func Parse(key string) (id string, ok bool) {
 	return id, true
 }
 
+// SafeName returns a name of a tenant or a key as it may stand in logs: "?" in place of what can be no such name.
+func SafeName(s string) string {
+	if validID(s) {
+		return s
+	}
+	return "?"
+}
+
 func validID(id string) bool {
 	if id == "" || len(id) > maxID {
 		return false

@@ -28,6 +28,8 @@ func (s *Shared) Register(ctx context.Context, known string) (*Register, error) 
 	switch {
 	case errors.Is(err, redis.ErrMissing):
 		return s.putBack(ctx, known)
+	case err != nil && known == "": // a start without the store
+		return s.last(), nil
 	case err != nil || r == nil:
 		return nil, err
 	}

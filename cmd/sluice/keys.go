@@ -1,15 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/tenants"
@@ -17,8 +12,10 @@ import (
 
 // keysCmd is `sluice keys`.
 type keysCmd struct {
-	New  keysNewCmd  `cmd:"" help:"Make a key. It is printed once; the policy holds its hash."`
-	List keysListCmd `cmd:"" help:"List the keys that a policy declares."`
+	New    keysNewCmd    `cmd:"" help:"Make a key. It is printed once; the policy holds its hash."`
+	List   keysListCmd   `cmd:"" help:"List the keys of a policy and of its gateway's store."`
+	Revoke keysRevokeCmd `cmd:"" help:"Refuse a key from now on, also one that the policy declares."`
+	Rotate keysRotateCmd `cmd:"" help:"Replace a key by a new one of the same scope, which is printed once."`
 }
 
 // keysNewCmd is `sluice keys new`.
@@ -70,73 +67,6 @@ func (c *keysNewCmd) pepper(w *world) (string, error) {
 		return "", fmt.Errorf("%s has no auth.pepper; set SLUICE_PEPPER", c.Config)
 	}
 	return p.Auth.Pepper.Reveal(), nil
-}
-
-// keysListCmd is `sluice keys list`.
-type keysListCmd struct {
-	Config string `help:"Policy whose keys are listed." required:"" placeholder:"FILE"`
-	JSON   bool   `help:"Print a JSON array."`
-}
-
-// listedKey is a declared key as it is shown: neither the key, which nobody has, nor its hash.
-type listedKey struct {
-	Tenant  string            `json:"tenant,omitempty"`
-	ID      string            `json:"id"`
-	Role    string            `json:"role,omitempty"`
-	Expires time.Time         `json:"expires,omitzero"`
-	Expired bool              `json:"expired,omitempty"`
-	Routes  []string          `json:"routes"` // null = all
-	Models  []string          `json:"models,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
-}
-
-// Run lists the keys.
-func (c *keysListCmd) Run(w *world) error {
-	p, err := policies.Load(c.Config, w.options(true))
-	if err != nil {
-		return w.refused(err)
-	}
-	keys := declared(p, time.Now())
-	if c.JSON {
-		return json.NewEncoder(w.stdout).Encode(keys)
-	}
-	t := tabwriter.NewWriter(w.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "TENANT\tID\tROLE\tEXPIRES\tROUTES\tMODELS")
-	for _, k := range keys {
-		expires := "never"
-		if !k.Expires.IsZero() {
-			expires = k.Expires.UTC().Format(time.RFC3339)
-		}
-		if k.Expired {
-			expires += " (expired)"
-		}
-		routes := words(k.Routes, "none")
-		if k.Routes == nil {
-			routes = "all"
-		}
-		if k.Role != "" {
-			routes, expires = "-", "never"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(k.Tenant, "-"), k.ID, cmp.Or(k.Role, "-"), expires, routes, words(k.Models, "-"))
-	}
-	return t.Flush()
-}
-
-func declared(p *policies.Policy, now time.Time) []listedKey {
-	keys := []listedKey{}
-	for _, name := range slices.Sorted(maps.Keys(p.Tenants)) {
-		for _, k := range p.Tenants[name].Keys {
-			l := listedKey{Tenant: name, ID: k.ID, Expires: k.Expires, Expired: !k.Expires.IsZero() && now.After(k.Expires), Labels: k.Labels, Models: slices.Sorted(maps.Keys(k.Models))}
-			if k.Routes != nil {
-				l.Routes = append([]string{}, slices.Sorted(maps.Keys(k.Routes))...)
-			}
-			keys = append(keys, l)
-		}
-	}
-	for _, a := range p.Auth.Admin {
-		keys = append(keys, listedKey{ID: a.ID, Role: a.Role})
-	}
-	return keys
 }
 
 // words joins names, or says what having none means.

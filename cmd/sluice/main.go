@@ -45,7 +45,7 @@ type cli struct {
 	Explain   explainCmd   `cmd:"" help:"Say what would happen to a request, and why. Calls nobody."`
 	Classify  classifyCmd  `cmd:"" help:"Classify prompts, one JSON object a line."`
 	Calibrate calibrateCmd `cmd:"" help:"Compute by_gain's threshold and its bound from judged prompts."`
-	Keys      keysCmd      `cmd:"" help:"Make keys, and list those of a policy."`
+	Keys      keysCmd      `cmd:"" help:"Make, list, revoke and rotate keys."`
 	Usage     usageCmd     `cmd:"" help:"Print what was used and what it cost, from the ledger."`
 	Cost      costCmd      `cmd:"" help:"Convert neurons, USD, tokens and GPU time into one another."`
 	Demo      demoCmd      `cmd:"" help:"Send six prompts through a gateway and show what went where and why."`

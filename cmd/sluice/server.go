@@ -48,6 +48,7 @@ type server struct {
 	reload   *reloader    // nil without a file
 	outcomes *outcomeLog
 	tenancy  tenancy
+	audit    *admin.Audit
 
 	data, admin *http.Server
 	addr        addresses
@@ -84,6 +85,7 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 	}
 	s.outcomes = &outcomeLog{log: log, folder: s.store.folder}
 	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take, Store: s.tenancy.store})
+	_ = s.gateway.Ring().Refresh(ctx) // a store that is away is told of, and asked again in the background
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {
 		cancel()
@@ -97,7 +99,7 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 	}
 	s.admin = &http.Server{
 		Handler: admin.Handler(admin.Options{
-			Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Ledger: s.store.ledger, Reload: s.loadError, Envoys: s.envoys, Unready: s.unready,
+			Gateway: s.gateway, Metrics: s.sink.Handler(), Version: version(), Audit: s.audit, Ledger: s.store.ledger, Reload: s.loadError, Envoys: s.envoys, Unready: s.unready,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes, ErrorLog: quiet,
 	}
@@ -147,6 +149,7 @@ func (s *server) start() error {
 		s.background.Go(func() { s.reload.run(s.ctx) })
 	}
 	s.background.Go(s.refresh)
+	s.background.Go(func() { s.gateway.Ring().Watch(s.ctx) })
 	return nil
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
+	"github.com/sluice-gateway/sluice/admin"
 	"github.com/sluice-gateway/sluice/internal/redis"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/tenants"
@@ -30,30 +32,34 @@ func (s *server) openTenants(p *policies.Policy) error {
 		own = tenants.NewMemory()
 	}
 	s.tenancy.own, s.tenancy.store = own, own
-	if p.State.Redis == nil {
-		return nil
+	if p.State.Redis != nil {
+		if err := s.tenancy.share(p.State.Redis, s.log, s.degraded); err != nil {
+			return errors.Join(fmt.Errorf("state.redis: %w", err), own.Close())
+		}
+		for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys} {
+			s.degraded(use, false) // shown from the start
+		}
 	}
-	if err := s.tenancy.share(p.State.Redis, s); err != nil {
-		_ = own.Close()
-		return fmt.Errorf("state.redis: %w", err)
+	if s.audit, err = admin.OpenAudit(s.store.dir, s.log); err != nil {
+		s.closeTenants()
 	}
-	return nil
+	return err
+}
+
+// degraded shows that a use has lost the shared state, or has it again.
+func (s *server) degraded(use string, away bool) {
+	if away {
+		s.sink.StateDegraded(use)
+	} else {
+		s.sink.StateRestored(use)
+	}
 }
 
 // share has the store of all gateways stand over the own one.
-func (t *tenancy) share(o *policies.Redis, s *server) (err error) {
-	t.rdb, err = redis.Open(redis.Options{URL: o.URL.Reveal(), Timeout: o.Timeout, Logger: s.log, Changed: func(use string, away bool) {
-		if away {
-			s.sink.StateDegraded(use)
-		} else {
-			s.sink.StateRestored(use)
-		}
-	}})
+func (t *tenancy) share(o *policies.Redis, log *slog.Logger, changed func(use string, away bool)) (err error) {
+	t.rdb, err = redis.Open(redis.Options{URL: o.URL.Reveal(), Timeout: o.Timeout, Logger: log, Changed: changed})
 	if err != nil {
 		return err
-	}
-	for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys} {
-		s.sink.StateRestored(use) // shown from the start
 	}
 	if t.shared, err = tenants.OpenShared(t.rdb, o, t.own); err != nil {
 		return errors.Join(err, t.rdb.Close())
@@ -64,13 +70,16 @@ func (t *tenancy) share(o *policies.Redis, s *server) (err error) {
 
 // closeTenants writes what waits. It may be called more than once.
 func (s *server) closeTenants() {
-	t := &s.tenancy
+	if err := errors.Join(s.tenancy.close(), s.audit.Close()); err != nil {
+		s.log.Error("what was spent is not all written", "error", err)
+	}
+}
+
+func (t *tenancy) close() error {
 	var errs []error
 	if t.shared != nil {
 		errs = append(errs, t.shared.Close(), t.rdb.Close())
 		t.shared = nil
 	}
-	if err := errors.Join(append(errs, t.own.Close())...); err != nil {
-		s.log.Error("what was spent is not all written", "error", err)
-	}
+	return errors.Join(append(errs, t.own.Close())...)
 }

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
-	"syscall"
 	"time"
 
 	"github.com/sluice-gateway/sluice/ledger"
@@ -73,13 +71,6 @@ var errNotRunning = errors.New("no gateway answers at the policy's admin address
 
 // ask has the running gateway print the report; false = there is none.
 func (c *usageCmd) ask(w *world, p *policies.Policy) (asked bool, err error) {
-	host, port, err := net.SplitHostPort(p.Server.Admin)
-	if err != nil || port == "0" {
-		return false, nil
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
 	v := url.Values{"by": {c.By}, "since": {c.Since}, "format": {c.Format}}
 	if c.Raw {
 		v.Set("raw", "1")
@@ -89,24 +80,11 @@ func (c *usageCmd) ask(w *world, p *policies.Policy) (asked bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, usageLimit)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/admin/usage?"+v.Encode(), nil)
-	if err != nil {
-		return false, err
-	}
-	if key, ok := w.env("SLUICE_ADMIN_KEY"); ok && key != "" {
-		r.Header.Set("Authorization", "Bearer "+key)
-	}
-	resp, err := (&http.Client{Transport: &http.Transport{}}).Do(r) // no proxy: the listener is next door
-	if err != nil {
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return false, nil
-		}
-		return true, err
+	resp, err := askAdmin(ctx, w, p, http.MethodGet, "/admin/usage?"+v.Encode(), nil)
+	if resp == nil {
+		return err != nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return true, saidNo(resp)
-	}
 	_, err = io.Copy(w.stdout, resp.Body)
 	return true, err
 }

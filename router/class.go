@@ -66,9 +66,3 @@ func (c *Class) Prob(name string) float64 {
 type Classifier interface {
 	Classify(p Prompt) Class
 }
-
-// NewClassifier returns the classifier that routers use unless they are given another.
-func NewClassifier() Classifier { return NewHeuristic() }
-
-// ClassifierID names that classifier: a calibration holds for the gains of the one it was made with.
-func ClassifierID() string { return "heuristic-1" }

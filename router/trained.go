@@ -1,6 +1,8 @@
 package router
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"math"
 	"sync"
 )
@@ -24,6 +26,15 @@ type Trained struct {
 
 // NewTrained returns the classifier that the binary holds.
 func NewTrained() *Trained { return Embedded().Classifier() }
+
+// NewClassifier returns the classifier that routers use unless they are given another.
+func NewClassifier() Classifier { return NewTrained() }
+
+// ClassifierID names that classifier: a calibration holds for the gains of the one it was made with.
+var ClassifierID = sync.OnceValue(func() string {
+	sum := sha256.Sum256(embedded)
+	return "trained-" + hex.EncodeToString(sum[:6])
+})
 
 // Classifier returns the classifier of a model.
 func (m *Model) Classifier() *Trained {

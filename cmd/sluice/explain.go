@@ -71,6 +71,11 @@ func (c *explainCmd) Run(w *world) error {
 		return err
 	}
 	e := explain(d, route, err)
+	if d.Class != "" {
+		for _, f := range router.NewTrained().Why(d.Content.Prompt, topFeatures) {
+			e.Decision.Features = append(e.Decision.Features, feature{f.Feature, f.Gain})
+		}
+	}
 	if c.JSON {
 		enc := json.NewEncoder(w.stdout)
 		enc.SetEscapeHTML(false)
@@ -200,6 +205,16 @@ type decisionFacts struct {
 	Reason  string             `json:"reason"`
 	Session bool               `json:"session"`
 	ByGain  *choiceFacts       `json:"by_gain,omitempty"`
+	// Features say most of the gain, the largest first.
+	Features []feature `json:"features,omitempty"`
+}
+
+// topFeatures is how many features of a gain are named.
+const topFeatures = 5
+
+type feature struct {
+	Feature string  `json:"feature"`
+	Gain    float64 `json:"gain"`
 }
 
 // choiceFacts are how by_gain chose between two tiers. Money is in USD an answer.

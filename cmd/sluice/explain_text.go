@@ -29,6 +29,9 @@ func (e *explanation) text() string {
 	if d.Class != "" {
 		fmt.Fprintf(&b, "            class %s (%s), gain %+.3f, novelty %.3f\n", d.Class, d.likeliest(), d.Gain, d.Novelty)
 	}
+	if len(d.Features) > 0 {
+		b.WriteString("            gain by " + d.features() + "\n")
+	}
 	if g := d.ByGain; g != nil {
 		fmt.Fprintf(&b, "            by_gain: %s\n", g.Why)
 		if g.Uncalibrated != "" {
@@ -124,6 +127,15 @@ func (e *explanation) traces(b *strings.Builder, title string, traces []policies
 			fmt.Fprintf(b, "         missing evidence: %s\n", t.Error)
 		}
 	}
+}
+
+// features names what says most of the gain.
+func (d *decisionFacts) features() string {
+	parts := make([]string, len(d.Features))
+	for i, f := range d.Features {
+		parts[i] = fmt.Sprintf("%s %+.3f", f.Feature, f.Gain)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // likeliest names the classes that share most of the probability.

@@ -266,10 +266,8 @@ func (p *Policy) tier(name string) *Tier {
 // carrierWhy says why the route's carrier is what it is. What a route asks of the executor alone makes it carry.
 func (r *Route) carrierWhy() string {
 	switch {
-	case r.Carrier == "executor" && r.asked == "envoy" && r.Escalate != nil:
-		return "escalate is written in the route"
-	case r.Carrier == "executor" && r.asked == "envoy":
-		return "rescue is written in the route"
+	case r.asks != "":
+		return r.asks + " is written in the route"
 	case r.asked == "":
 		return "the default"
 	}

@@ -26,9 +26,6 @@ func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) 
 
 func (c *compiler) laterRoute(n *node, inert func(n *node, key, why string)) {
 	inert(n, "cache", "nothing is recorded")
-	if n.at("keepalive").str("off") != "off" {
-		inert(n, "keepalive", "no comments of its own are sent")
-	}
 	inert(n, "lossy", "there is one dialect, and it carries every field")
 	if n.at("content").str("off") != "off" {
 		inert(n, "content", "no content is recorded")

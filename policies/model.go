@@ -121,6 +121,7 @@ type Route struct {
 	Pos       Position // zero for Direct
 
 	asked    string // the carrier as written
+	asks     string // the section for which the executor carries all the same; "" = none
 	resident *bound
 }
 

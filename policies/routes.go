@@ -71,12 +71,12 @@ func (c *compiler) route(name string, n *node) *Route {
 	r.asked = n.at("carrier").str("")
 	r.Carrier = n.at("carrier").str("executor")
 	r.Rescue = n.at("rescue").str("")
-	if r.Rescue == "verified" || r.Rescue == "continue" {
-		r.Carrier = "executor"
-	}
+	r.Keepalive = n.at("keepalive").str("committed")
 	r.Escalate = escalate(n.at("escalate"))
-	if r.Escalate != nil {
-		r.Carrier = "executor"
+	for _, key := range []string{"rescue", "keepalive", "escalate"} {
+		if v := n.at(key); v != nil && v.str("") != "off" && r.Carrier == "envoy" { // what only the executor can do
+			r.Carrier, r.asks = "executor", key
+		}
 	}
 	if s := n.at("session"); s != nil {
 		r.Session = Session{
@@ -87,7 +87,6 @@ func (c *compiler) route(name string, n *node) *Route {
 			c.problem(h, "%q is not the name of a header", h.text)
 		}
 	}
-	r.Keepalive = n.at("keepalive").str("committed")
 	r.Lossy = n.at("lossy").str("warn")
 	if m := n.at("max_tokens"); m != nil {
 		r.MaxTokens = MaxTokens{Default: m.at("default").tokens(0), Cap: m.at("cap").tokens(0)}

@@ -42,6 +42,7 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	}
 	up.Header = x.upstreamFields(a)
 	x.asked++
+	x.openEarly()
 	a.sent = time.Now()
 	a.rec.Start = a.sent
 	x.occupy(a)

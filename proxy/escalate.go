@@ -161,9 +161,13 @@ func (x *Exchange) spared() (Verdict, bool) {
 	x.spare, x.sparedAt = nil, &s.index
 	x.attempt, x.failed, x.finished = s.attempt, nil, true
 	x.warnings = append(x.warnings, "no stronger model could answer: this is the first answer")
-	x.commit(s.attempt.status)
+	late := x.commit(s.attempt.status)
 	x.rec.Outcome = "ok"
 	x.rec.BytesOut = int64(len(s.body))
+	if late {
+		x.held = append(x.held[:0], s.body...)
+		return Verdict{Action: Done}, true
+	}
 	fields := s.attempt.head
 	if !x.streams(s.attempt) {
 		fields = append(fields, Field{"Content-Length", strconv.Itoa(len(s.body))})

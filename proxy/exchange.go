@@ -19,8 +19,8 @@ import (
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
-// Exchange is one request of a client, from its head to its record. One goroutine drives it (Table.Step sees to that where several could); Deadline
-// and Owner alone may be read by others.
+// Exchange is one request of a client, from its head to its record. One goroutine drives it (Table.Step sees to that where several could);
+// Deadline, Break and Owner alone are for others too.
 type Exchange struct {
 	g    *Gateway
 	s    *Snapshot
@@ -62,13 +62,15 @@ type Exchange struct {
 	committed bool // the client has, or is about to have, its first byte
 	finished  bool // a terminal outcome is decided
 	ended     bool
-	deadline  atomic.Int64  // Unix nanoseconds; 0 = none
-	stepping  sync.Mutex    // held by Table.Step
-	owner     atomic.Uint32 // an Owner; see Table
-	sweepAt   atomic.Int64  // Unix nanoseconds of the total limit; 0 = not yet
-	learned   chan Failure  // planes with a table only
-	handed    *Verdict      // for Resume: what followed from a first attempt that was never sent
-	foretold  *DirectEnd    // the log's word, where it came before the plane had finished
+	deadline  atomic.Int64            // Unix nanoseconds; 0 = none
+	door      atomic.Uint32           // doorShut and so on
+	early     atomic.Pointer[[]Field] // the head with which Break may open the answer; nil = it may not
+	stepping  sync.Mutex              // held by Table.Step
+	owner     atomic.Uint32           // an Owner; see Table
+	sweepAt   atomic.Int64            // Unix nanoseconds of the total limit; 0 = not yet
+	learned   chan Failure            // planes with a table only
+	handed    *Verdict                // for Resume: what followed from a first attempt that was never sent
+	foretold  *DirectEnd              // the log's word, where it came before the plane had finished
 	total     time.Time
 	*scratch
 }

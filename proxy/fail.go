@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/providers/openai"
 	"github.com/sluice-gateway/sluice/router/pool"
 )
 
@@ -43,7 +44,10 @@ func (x *Exchange) Fail(c Cause, err error) Verdict {
 	var v Verdict
 	switch a := x.attempt; {
 	case a.whole(x.env.N) && a.kind == answerEvents: // nothing is missing but the end mark
-		x.held, v = x.writeEvents(x.held[:0], nil, true)
+		var out []byte
+		if out, v = x.writeEvents(nil, nil, true); v.Action == Done {
+			x.held = out
+		}
 	case x.committed && a.kind == answerOpaque: // bytes that are not ours to end: only a broken connection says that they broke off
 		a.rec.Class, a.rec.Cause = e.Class, name
 		x.endAttempt(a)
@@ -279,7 +283,14 @@ func (x *Exchange) giveUp(err *llm.Error) Verdict {
 	if v, ok := x.spared(); ok {
 		return v
 	}
-	return Verdict{Action: Answer, Reply: x.refuse(x.verdictOn(err), false)}
+	said := x.verdictOn(err)
+	reply := x.refuse(said, false)
+	if x.door.Swap(doorClosed) == doorOpened { // too late for a status
+		x.rec.Status = http.StatusOK
+		x.held = openai.AppendErrorEvent(x.held[:0], said)
+		return Verdict{Action: Done}
+	}
+	return Verdict{Action: Answer, Reply: reply}
 }
 
 // verdictOn turns the last failure into what the client is told, by the contract's table of statuses.
@@ -331,6 +342,9 @@ func (x *Exchange) unavailable() string {
 func (x *Exchange) clientGone() Verdict {
 	x.finished = true
 	x.rec.Outcome = "client_gone"
+	if x.opened() {
+		x.rec.Status = http.StatusOK
+	}
 	if a := x.attempt; a != nil && a.rec.End.IsZero() {
 		a.rec.Class, a.rec.Cause = llm.ClassCanceled, CauseClientGone.String()
 		if a.lease != nil {
@@ -376,7 +390,7 @@ func (x *Exchange) internal(err error) Verdict {
 		}
 		x.endAttempt(a)
 	}
-	if x.committed {
+	if x.committed || x.opened() {
 		x.finished = true
 		x.rec.Outcome, x.rec.ErrorCode = "internal_error", e.Code
 		return Verdict{Action: Stop}

@@ -59,6 +59,14 @@ func answerFields(h http.Header, length int64) []Field {
 
 // clientFields adds what Sluice says of the exchange to an answer's headers.
 func (x *Exchange) clientFields(fields []Field) []Field {
+	if x.failed != nil && !x.committed {
+		return x.fields(fields, nil)
+	}
+	return x.fields(fields, x.attempt)
+}
+
+// fields is clientFields for an answer of the attempt; nil = of none.
+func (x *Exchange) fields(fields []Field, a *attempt) []Field {
 	p := x.s.Policy
 	fields = append(fields, corsFields(p, &x.head)...)
 	if x.rec.RequestID != "" {
@@ -66,7 +74,7 @@ func (x *Exchange) clientFields(fields []Field) []Field {
 	}
 	fields = append(fields, Field{"X-Sluice-Request-Id", hexID(x.rec.ID)})
 	model, provider, tier := "", "", ""
-	if a := x.attempt; a != nil && (x.failed == nil || x.committed) {
+	if a != nil {
 		model, provider, tier = a.plan.Model.Key, a.plan.Model.Provider.Name, a.plan.Tier
 	}
 	fields = x.quotaFields(fields)

@@ -32,6 +32,7 @@ type playing struct {
 	leave  time.Time // zero = the client stays
 	answer testkit.Answer
 	out    []byte
+	last   time.Time // of the last byte to the client
 }
 
 func (p *played) ask(r *testkit.Request) testkit.Answer {
@@ -131,7 +132,7 @@ func (c *playing) follow(v proxy.Verdict) {
 				v = c.x.Fail(proxy.CauseClientGone, nil)
 				continue
 			}
-			time.Sleep(v.Delay) // virtual
+			c.pause(time.Now().Add(v.Delay))
 			v = c.try(v.Attempt)
 		case proxy.Wait:
 			c.queue()
@@ -163,7 +164,10 @@ func (c *playing) queue() {
 func (c *playing) try(i int) proxy.Verdict {
 	up, v := c.x.Attempt(i)
 	if v.Action != proxy.More {
-		return c.last(v)
+		return c.finish(v)
+	}
+	if c.last.IsZero() {
+		c.last = time.Now()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), up.Connect)
 	defer cancel()
@@ -183,6 +187,7 @@ func (c *playing) try(i int) proxy.Verdict {
 		return c.fail(err, proxy.CauseReset)
 	}
 	br := bufio.NewReader(conn)
+	c.await(conn, br)
 	resp, err := http.ReadResponse(br, &http.Request{Method: up.Method})
 	if err != nil {
 		return c.fail(err, proxy.CauseReset)
@@ -191,7 +196,56 @@ func (c *playing) try(i int) proxy.Verdict {
 	if v.Action == proxy.More {
 		c.head()
 	}
-	return c.carry(conn, resp.Body)
+	if len(resp.TransferEncoding) == 0 {
+		br = nil
+	}
+	return c.carry(conn, br, resp.Body)
+}
+
+// await waits for the upstream's next byte, or for the time at which the plane must look up, and breaks the client's silence meanwhile.
+func (c *playing) await(conn net.Conn, br *bufio.Reader) {
+	for {
+		until := c.until()
+		_ = conn.SetReadDeadline(c.sooner(until))
+		_, err := br.Peek(1)
+		_ = conn.SetReadDeadline(until)
+		if ne, ok := err.(net.Error); !ok || !ne.Timeout() || !c.breakSilence() {
+			return
+		}
+	}
+}
+
+// pause sleeps until a time.
+func (c *playing) pause(until time.Time) {
+	for time.Now().Before(until) {
+		time.Sleep(time.Until(c.sooner(until))) // virtual
+		c.breakSilence()
+	}
+}
+
+// sooner is when the silence is to be broken, or the time if that comes first.
+func (c *playing) sooner(until time.Time) time.Time {
+	if s := c.x.Silence(); s > 0 && (until.IsZero() || c.last.Add(s).Before(until)) {
+		return c.last.Add(s)
+	}
+	return until
+}
+
+// breakSilence sends what is due; false: nothing is.
+func (c *playing) breakSilence() bool {
+	s := c.x.Silence()
+	if s == 0 || time.Since(c.last) < s {
+		return false
+	}
+	c.last = time.Now()
+	status, fields, comment := c.x.Break()
+	if status != 0 {
+		c.answer.Status, c.answer.Header = status, header(fields)
+	}
+	if comment != nil && c.answer.Status != 0 {
+		c.answer.Body = append(c.answer.Body, comment...)
+	}
+	return true
 }
 
 // wire is the upstream request's bytes.
@@ -219,7 +273,7 @@ func (c *playing) wire(up *proxy.Upstream) []byte {
 }
 
 // carry hands the answer to the exchange in pieces.
-func (c *playing) carry(conn net.Conn, body io.Reader) proxy.Verdict {
+func (c *playing) carry(conn net.Conn, br *bufio.Reader, body io.Reader) proxy.Verdict {
 	size := c.w.cut
 	if size == 0 {
 		size = 32 << 10
@@ -227,6 +281,9 @@ func (c *playing) carry(conn net.Conn, body io.Reader) proxy.Verdict {
 	buf := make([]byte, size)
 	for {
 		_ = conn.SetReadDeadline(c.until())
+		if br != nil {
+			c.await(conn, br)
+		}
 		n, err := body.Read(buf)
 		end := errors.Is(err, io.EOF)
 		var v proxy.Verdict
@@ -235,6 +292,9 @@ func (c *playing) carry(conn net.Conn, body io.Reader) proxy.Verdict {
 			if v.Action == proxy.More || v.Action == proxy.Done || len(c.out) > 0 {
 				c.head()
 				c.answer.Body = append(c.answer.Body, c.out...)
+				if len(c.out) > 0 {
+					c.last = time.Now()
+				}
 			}
 			if v.Action != proxy.More && v.Action != proxy.Hold {
 				return v
@@ -268,10 +328,10 @@ func (c *playing) fail(err error, cause proxy.Cause) proxy.Verdict {
 	case timeout && cause == proxy.CauseRefused:
 		cause = proxy.CauseConnect
 	}
-	return c.last(c.x.Fail(cause, err))
+	return c.finish(c.x.Fail(cause, err))
 }
 
-func (c *playing) last(v proxy.Verdict) proxy.Verdict {
+func (c *playing) finish(v proxy.Verdict) proxy.Verdict {
 	if v.Action == proxy.Done {
 		c.head()
 		c.answer.Body = append(c.answer.Body, c.x.Interrupted()...)

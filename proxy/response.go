@@ -135,10 +135,15 @@ func (x *Exchange) ResponseHead() (status int, fields []Field) {
 }
 
 // commit marks the moment from which nothing can be taken back.
-func (x *Exchange) commit(status int) {
+// late: the client has had a head before it.
+func (x *Exchange) commit(status int) (late bool) {
 	x.committed = true
 	x.rec.Status = status
+	if late = x.door.Swap(doorCommitted) == doorOpened; late {
+		x.rec.Status = http.StatusOK
+	}
 	x.opener, x.voice = x.attempt.rec.Index, x.attempt.enc
+	return late
 }
 
 // succeeded tells breaker, credential and session that the upstream answers.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -47,6 +48,9 @@ type call struct {
 	up   *upload
 	sent bool // the head went to the client
 	out  []byte
+
+	quiet quiet
+	hung  atomic.Bool // the client was hung up on
 }
 
 // ServeHTTP carries one exchange.
@@ -108,6 +112,7 @@ func (c *call) run(v proxy.Verdict) {
 	out := takeBuffer()
 	defer giveBuffer(out)
 	c.out = (*out)[:0]
+	defer c.quiet.stop()
 	for {
 		switch v.Action {
 		case proxy.Next:
@@ -168,8 +173,9 @@ func (c *call) queue(i int) proxy.Verdict {
 func (c *call) try(i int, buf []byte) proxy.Verdict {
 	up, v := c.x.Attempt(i)
 	if v.Action != proxy.More {
-		return c.last(v)
+		return c.finish(v)
 	}
+	c.quiet.arm(c, c.x.Silence())
 	ctx, cancel := context.WithCancel(context.WithValue(c.r.Context(), connectKey{}, up.Connect))
 	defer cancel()
 	watch := newWatch(c.x, cancel, c.hangUp)
@@ -197,6 +203,7 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 
 // hangUp makes writes to the client fail, now and from now on.
 func (c *call) hangUp() {
+	c.hung.Store(true)
 	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Unix(1, 0)) // not supported = nobody to hang up on
 }
 
@@ -244,11 +251,11 @@ func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) 
 
 // fail names what the plane saw and asks what follows from it.
 func (c *call) fail(watch *watch, err error, dialing bool) proxy.Verdict {
-	return c.last(c.x.Fail(c.causeOf(watch, err, dialing), err))
+	return c.finish(c.x.Fail(c.causeOf(watch, err, dialing), err))
 }
 
-// last sends the last word of a stream that ended outside its bytes.
-func (c *call) last(v proxy.Verdict) proxy.Verdict {
+// finish sends the last word of a stream that ended outside its bytes.
+func (c *call) finish(v proxy.Verdict) proxy.Verdict {
 	if v.Action == proxy.Done {
 		_ = c.send(c.x.Interrupted())
 	}
@@ -257,12 +264,15 @@ func (c *call) last(v proxy.Verdict) proxy.Verdict {
 
 // send writes to the client, the head first, and flushes: an event must not wait for the next one.
 func (c *call) send(p []byte) error {
-	if err := c.head(); err != nil {
+	c.quiet.mu.Lock()
+	defer c.quiet.mu.Unlock()
+	if err := c.begin(); err != nil {
 		return err
 	}
 	if len(p) == 0 {
 		return nil
 	}
+	c.quiet.last = time.Now()
 	if _, err := c.w.Write(p); err != nil {
 		return err
 	}
@@ -273,6 +283,13 @@ func (c *call) send(p []byte) error {
 }
 
 func (c *call) head() error {
+	c.quiet.mu.Lock()
+	defer c.quiet.mu.Unlock()
+	return c.begin()
+}
+
+// begin is head for whoever holds the lock.
+func (c *call) begin() error {
 	if c.sent {
 		return nil
 	}
@@ -290,6 +307,8 @@ func (c *call) head() error {
 }
 
 func (c *call) reply(r *proxy.Reply) {
+	c.quiet.mu.Lock()
+	defer c.quiet.mu.Unlock()
 	c.sent = true
 	h := c.w.Header()
 	setHeader(h, r.Header)

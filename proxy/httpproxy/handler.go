@@ -264,8 +264,8 @@ func (c *call) finish(v proxy.Verdict) proxy.Verdict {
 
 // send writes to the client, the head first, and flushes: an event must not wait for the next one.
 func (c *call) send(p []byte) error {
-	c.quiet.mu.Lock()
-	defer c.quiet.mu.Unlock()
+	c.quiet.lock()
+	defer c.quiet.unlock()
 	if err := c.begin(); err != nil {
 		return err
 	}
@@ -283,8 +283,8 @@ func (c *call) send(p []byte) error {
 }
 
 func (c *call) head() error {
-	c.quiet.mu.Lock()
-	defer c.quiet.mu.Unlock()
+	c.quiet.lock()
+	defer c.quiet.unlock()
 	return c.begin()
 }
 
@@ -307,8 +307,8 @@ func (c *call) begin() error {
 }
 
 func (c *call) reply(r *proxy.Reply) {
-	c.quiet.mu.Lock()
-	defer c.quiet.mu.Unlock()
+	c.quiet.lock()
+	defer c.quiet.unlock()
 	c.sent = true
 	h := c.w.Header()
 	setHeader(h, r.Header)

@@ -2,36 +2,47 @@ package httpproxy
 
 import (
 	"net/http"
-	"sync"
 	"time"
 )
 
 // quiet sees to it that a client that waits for a stream is not left without a byte for long. While it is armed its timer writes to the client
-// too, between two writes of the call, so everything that goes to the client does so under its lock.
+// too, between two writes of the call, so everything that goes to the client does so in turn.
 type quiet struct {
-	mu    sync.Mutex
+	turn  chan struct{} // holds whoever writes; nil = not armed, the call writes alone
 	c     *call
-	every time.Duration // 0 = not armed
-	last  time.Time     // of the last byte
+	every time.Duration
+	last  time.Time // of the last byte
 	timer *time.Timer
 	over  bool
 }
 
-// arm starts the watch, or lets it go on; silence is what the exchange allows.
+func (q *quiet) lock() {
+	if q.turn != nil {
+		q.turn <- struct{}{}
+	}
+}
+
+func (q *quiet) unlock() {
+	if q.turn != nil {
+		<-q.turn
+	}
+}
+
+// arm starts the watch unless it is on; silence is what the exchange allows. It is the call's to arm and to stop.
 func (q *quiet) arm(c *call, silence time.Duration) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if silence == 0 || q.every != 0 || q.over {
+	if silence == 0 || q.turn != nil {
 		return
 	}
-	q.c, q.every, q.last = c, silence, time.Now()
+	q.c, q.every, q.last, q.turn = c, silence, time.Now(), make(chan struct{}, 1)
+	q.lock()
+	defer q.unlock()
 	q.timer = time.AfterFunc(silence, q.fire)
 }
 
 // fire looks how long the silence has been; the timer is not reset with every event.
 func (q *quiet) fire() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.lock()
+	defer q.unlock()
 	if q.over {
 		return
 	}
@@ -70,8 +81,8 @@ func (c *call) say(p []byte) {
 
 // stop ends the watch: nothing is written after it.
 func (q *quiet) stop() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.lock()
+	defer q.unlock()
 	q.over = true
 	if q.timer != nil {
 		q.timer.Stop()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/router/pool"
 	"github.com/sluice-gateway/sluice/xds"
 )
@@ -18,6 +19,7 @@ type statusBody struct {
 	Draining  bool                      `json:"draining"`
 	Providers map[string]providerStatus `json:"providers"`
 	Breakers  []breaker.Status          `json:"breakers"`
+	Retries   []proxy.RetryAccount      `json:"retries"` // accounts that are not full
 	Envoys    []xds.NodeStatus          `json:"envoys"`
 	Exchanges exchanges                 `json:"exchanges"`
 }
@@ -71,6 +73,7 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 		Draining:  g.Draining(),
 		Providers: map[string]providerStatus{},
 		Breakers:  append([]breaker.Status{}, g.Breakers()...),
+		Retries:   g.Retries(),
 		Envoys:    []xds.NodeStatus{},
 		Exchanges: exchanges{g.Inflight(), g.Total(), g.Load().Bytes, g.Load().Shed},
 	}

@@ -201,23 +201,8 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 	}
 	at := x.planIndex
 	cur := x.plan.Attempts[at].Model
-	if same := at + 1; same < len(x.plan.Attempts) && x.plan.Attempts[same].Model == cur {
-		full := err.Class == llm.ClassThrottle || err.Class == llm.ClassCapacity
-		switch {
-		case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur), x.committed && x.otherEndpoint(cur): // another key, another endpoint
-			return same, 0, true
-		}
-		if err.Class == llm.ClassThrottle {
-			if err.RetryAfter > 0 && err.RetryAfter <= waitable && !x.waited[cur] {
-				if x.waited == nil {
-					x.waited = map[*policies.Model]bool{}
-				}
-				x.waited[cur] = true
-				return same, err.RetryAfter, true
-			}
-		} else if act.SameModel && x.stillUsable(cur) {
-			return same, x.backoff(err), true
-		}
+	if delay, ok := x.again(err, act); ok && x.g.retries.may(cur) {
+		return at + 1, delay, true
 	}
 	if !act.MoveOn {
 		return 0, 0, false
@@ -235,6 +220,29 @@ func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.
 		}
 	}
 	return 0, 0, false
+}
+
+// again says whether the same model is asked once more, and after how long.
+func (x *Exchange) again(err *llm.Error, act policies.Action) (delay time.Duration, ok bool) {
+	cur := x.plan.Attempts[x.planIndex].Model
+	if same := x.planIndex + 1; same == len(x.plan.Attempts) || x.plan.Attempts[same].Model != cur {
+		return 0, false
+	}
+	throttled := err.Class == llm.ClassThrottle
+	full := throttled || err.Class == llm.ClassCapacity
+	switch {
+	case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur), x.committed && x.otherEndpoint(cur):
+		return 0, true // another key, another endpoint
+	case !throttled:
+		return x.backoff(err), act.SameModel && x.stillUsable(cur)
+	case err.RetryAfter == 0 || err.RetryAfter > waitable || x.waited[cur]:
+		return 0, false
+	}
+	if x.waited == nil {
+		x.waited = map[*policies.Model]bool{}
+	}
+	x.waited[cur] = true
+	return err.RetryAfter, true
 }
 
 // otherCredential reports whether the provider has another key that does not rest.

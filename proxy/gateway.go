@@ -50,6 +50,7 @@ type Gateway struct {
 	breakers *breaker.Set
 	pools    *pool.Set
 	creds    *providers.Credentials
+	retries  retries
 	load     load
 	emit     func(*telemetry.Record)
 	ledger   *ledger.Ledger
@@ -81,6 +82,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 		breakers: breaker.New(breaker.Options{}),
 		pools:    pool.NewSet(),
 		creds:    providers.NewCredentials(),
+		retries:  retries{spent: map[RetryTarget]int{}},
 		emit:     o.Emit,
 		ledger:   o.Ledger,
 		jitter:   o.Jitter,

@@ -160,6 +160,7 @@ func (x *Exchange) succeeded(a *attempt) {
 	if a.lease != nil {
 		a.lease.Done(true)
 	}
+	x.g.retries.answered(a.plan.Model)
 }
 
 // limitFirst sets the limit until the first real event.

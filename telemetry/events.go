@@ -26,11 +26,19 @@ type EndpointState struct {
 	Tokens   int64 // of the requests in flight, as estimated
 }
 
+// RetryState is one target's account of retries at the moment of a scrape.
+type RetryState struct {
+	Provider string
+	Model    string
+	Tokens   int64 // left
+}
+
 // Sources are asked at every scrape and push for what is so now; a nil one is not asked. They must be quick and safe for concurrent calls.
 type Sources struct {
 	InFlight  func() int64                        // exchanges begun and not ended
 	Breakers  func(yield func(BreakerState) bool) // an iter.Seq
 	Endpoints func(yield func(EndpointState) bool)
+	Retries   func(yield func(RetryState) bool)
 }
 
 // Observe registers the sources of the gauges. Call it once.
@@ -40,6 +48,9 @@ func (s *Sink) Observe(src Sources) error {
 	}
 	if err := s.observeBreakers(src.Breakers); err != nil {
 		return fmt.Errorf("gauge of breakers: %w", err)
+	}
+	if err := s.observeRetries(src.Retries); err != nil {
+		return fmt.Errorf("gauge of retries: %w", err)
 	}
 	if err := s.observeEndpoints(src.Endpoints); err != nil {
 		return fmt.Errorf("gauges of pools: %w", err)
@@ -81,6 +92,23 @@ func (s *Sink) observeBreakers(read func(func(BreakerState) bool)) error {
 				kv = append(kv, labelTarget.String(b.Target))
 			}
 			o.ObserveInt64(g, b.State, metric.WithAttributes(kv...))
+		}
+		return nil
+	}, g)
+	return err
+}
+
+func (s *Sink) observeRetries(read func(func(RetryState) bool)) error {
+	if read == nil {
+		return nil
+	}
+	g, err := s.gauge(metricRetries, "Tokens for retries that a target has left of 500; one that is not there has all.")
+	if err != nil {
+		return err
+	}
+	_, err = s.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for r := range read {
+			o.ObserveInt64(g, r.Tokens, metric.WithAttributes(labelProvider.String(r.Provider), labelModel.String(r.Model)))
 		}
 		return nil
 	}, g)

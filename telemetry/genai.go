@@ -102,6 +102,7 @@ const (
 	metricLastReload = "sluice.policy.last_reload_success"
 	metricDegraded   = "sluice.state.degraded"
 	metricBreaker    = "sluice.breaker.state"
+	metricRetries    = "sluice.retry.tokens"
 	metricPoolUp     = "sluice.pool.endpoint.healthy"
 	metricPoolLoad   = "sluice.pool.endpoint.in_flight"
 	metricPoolTokens = "sluice.pool.endpoint.in_flight_tokens"

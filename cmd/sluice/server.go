@@ -382,6 +382,13 @@ func sources(g *proxy.Gateway) telemetry.Sources {
 				}
 			}
 		},
+		Retries: func(yield func(telemetry.RetryState) bool) {
+			for _, r := range g.Retries() {
+				if !yield(telemetry.RetryState{Provider: r.Provider, Model: r.Model, Tokens: int64(r.Tokens)}) {
+					return
+				}
+			}
+		},
 		Endpoints: func(yield func(telemetry.EndpointState) bool) {
 			for _, p := range g.Pools().Pools() {
 				for _, e := range p.Status() {

@@ -156,7 +156,7 @@ func (c *call) until(at time.Time, ready <-chan struct{}) *proxy.Verdict {
 		cause = proxy.CauseStop
 	case <-c.r.Context().Done():
 	}
-	v := c.last(c.x.Fail(cause, c.r.Context().Err()))
+	v := c.finish(c.x.Fail(cause, c.r.Context().Err()))
 	return &v
 }
 

@@ -65,7 +65,7 @@ func trueRegret(threshold, told float64) float64 { return .15 + told*.15*(thresh
 // TestPromiseHolds: over many resampled sets the promised rate is exceeded in at most 5 % of them, and three standard errors for the draw.
 func TestPromiseHolds(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 9))
-	const runs, limit = 1000, .10
+	const runs, limit = 400, .10
 	broken, attained, coverage := 0, 0, 0.0
 	for range runs {
 		res := Calibrate(draw(r, 800, 1), limit, .95)

@@ -144,22 +144,18 @@ func (x *Exchange) carryOn(dst []byte, a *attempt, e *llm.Event) ([]byte, bool) 
 	if r.prefix && e.Kind == llm.EventText && (!r.said || r.again > 0) {
 		return x.restarted(dst, a, e)
 	}
+	dst, ok := x.takenBack(dst, a)
+	if !ok {
+		return dst, false
+	}
 	return x.followed(dst, a, *e)
 }
 
 // concluded takes the end of a choice or of the stream: all that the client has must have been said again. Of a text whose last spaces the
 // attempt was not given they may be missing.
 func (x *Exchange) concluded(dst []byte, a *attempt, e *llm.Event) ([]byte, bool) {
-	r := a.rescue
-	if r.again > 0 { // what looked like the answer's beginning was its end
-		said := llm.Event{Kind: llm.EventText, Text: x.opening()[:r.again]}
-		r.again = 0
-		var ok bool
-		if dst, ok = x.followed(dst, a, said); !ok {
-			return dst, false
-		}
-	}
-	if !r.cursor.level && !(r.prefix && r.cursor.at == r.from) {
+	dst, ok := x.takenBack(dst, a)
+	if !ok || !a.rescue.cursor.level && !a.rescue.prefix {
 		return dst, false
 	}
 	if e.Kind == llm.EventEnd {
@@ -169,10 +165,16 @@ func (x *Exchange) concluded(dst []byte, a *attempt, e *llm.Event) ([]byte, bool
 	return a.enc.Append(dst, e), true
 }
 
-// opening is a copy of the delivered text's beginning: delivering what equals it may move the text.
-func (x *Exchange) opening() []byte {
+// takenBack delivers what looked like the answer's beginning and goes on otherwise; false: it is too much for chance.
+func (x *Exchange) takenBack(dst []byte, a *attempt) ([]byte, bool) {
+	n := a.rescue.again
+	if n == 0 || n >= restart {
+		return dst, n == 0
+	}
+	a.rescue.again = 0
 	_, text, _ := x.delivered.prefix()
-	return bytes.Clone(text[:min(len(text), restart)])
+	said := bytes.Clone(text[:n]) // to deliver it may move the text
+	return x.followed(dst, a, llm.Event{Kind: llm.EventText, Text: said})
 }
 
 // followed delivers what of an event is new.
@@ -190,10 +192,13 @@ func (x *Exchange) followed(dst []byte, a *attempt, e llm.Event) ([]byte, bool) 
 // restarted looks whether an attempt that was given the text says it from its beginning instead of going on. A few equal bytes are chance;
 // all of them are swallowed; many that are not all are another answer.
 func (x *Exchange) restarted(dst []byte, a *attempt, e *llm.Event) ([]byte, bool) {
+	if len(e.Text) == 0 {
+		return dst, true
+	}
 	r := a.rescue
 	reasoning, text, _ := x.delivered.prefix()
 	r.said = true
-	if len(e.Text) == 0 || len(text) < restart || r.from < len(x.delivered.text) && r.again == 0 && e.Text[0] == x.delivered.text[r.from] {
+	if len(text) < restart || r.from < len(x.delivered.text) && r.again == 0 && e.Text[0] == x.delivered.text[r.from] {
 		return x.followed(dst, a, *e)
 	}
 	n := min(len(text)-r.again, len(e.Text))
@@ -219,10 +224,12 @@ func (x *Exchange) restarted(dst []byte, a *attempt, e *llm.Event) ([]byte, bool
 	case r.again >= restart:
 		return dst, false
 	}
-	r.again = 0
-	whole := *e
-	whole.Text = append(x.opening()[:before], e.Text...)
-	return x.followed(dst, a, whole)
+	r.again = before
+	dst, ok := x.takenBack(dst, a)
+	if !ok {
+		return dst, false
+	}
+	return x.followed(dst, a, *e)
 }
 
 // rescued ends a stream that was carried on: the count of the whole answer for a client that asked, and a word on what happened.

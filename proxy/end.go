@@ -112,7 +112,7 @@ func (x *Exchange) sum() {
 		last = &r.Attempts[*x.sparedAt]
 	}
 	switch {
-	case last.Rescue != "":
+	case x.committed && x.sparedAt == nil && x.opener < n-1: // others were to carry on what the opener began
 		x.sumRescue()
 		return
 	case last.Class == "" || r.Outcome == "interrupted" || r.Outcome == "client_gone":

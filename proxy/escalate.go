@@ -21,6 +21,7 @@ type doubt struct {
 	signs.Answer
 	since  time.Time // of its first real event
 	pieces int       // real events: servers send a token at a time
+	size   int       // bytes of text and arguments
 	calls  []int     // indices of the tool calls, as in Arguments
 	chance float64   // sum of the log probabilities
 }
@@ -55,14 +56,14 @@ func (x *Exchange) escalation() *policies.Escalate {
 	return x.route.Escalate
 }
 
-// stronger finds the plan's next entry of a tier above the attempt's that can be asked now.
+// stronger finds the plan's next entry of a tier above the attempt's that can be asked now. What stands before the attempt has had its turn.
 func (x *Exchange) stronger(a *attempt) (i int, ok bool) {
 	if x.asked >= x.plan.Total || !time.Now().Before(x.total) {
 		return 0, false
 	}
 	p := x.s.Policy
 	rank := p.Rank(a.plan.Tier)
-	for j := range x.plan.Attempts {
+	for j := x.planIndex + 1; j < len(x.plan.Attempts); j++ {
 		pa := &x.plan.Attempts[j]
 		if rank >= 0 && p.Rank(pa.Tier) > rank && x.stillUsable(pa.Model) {
 			return j, true
@@ -75,7 +76,10 @@ func (x *Exchange) stronger(a *attempt) (i int, ok bool) {
 // doubted no more.
 func (x *Exchange) weigh(a *attempt, e *llm.Event) signs.Sign {
 	d, rule := a.doubt, x.escalation()
-	d.take(e, x.env.MaxTokens == 0)
+	if !d.take(e, x.env.MaxTokens == 0) {
+		a.doubt = nil
+		return signs.None
+	}
 	switch {
 	case d.Whole:
 	case !x.streams(a) || !e.Real():
@@ -98,10 +102,13 @@ func (x *Exchange) weigh(a *attempt, e *llm.Event) signs.Sign {
 	return signs.None
 }
 
-// take adds an event to what is looked at.
-func (d *doubt) take(e *llm.Event, free bool) {
-	if len(d.Text)+len(e.Text) > maxDoubted {
-		return
+// take adds an event to what is looked at; false: it is too much, or nothing that could be looked at.
+func (d *doubt) take(e *llm.Event, free bool) bool {
+	if e.Kind == llm.EventText || e.Kind == llm.EventTool {
+		d.size += len(e.Text)
+	}
+	if d.size > maxDoubted || e.Kind == llm.EventData {
+		return false
 	}
 	if e.Real() {
 		d.pieces++
@@ -122,6 +129,7 @@ func (d *doubt) take(e *llm.Event, free bool) {
 	case llm.EventEnd:
 		d.Whole = true
 	}
+	return true
 }
 
 // call adds a piece of a tool call's arguments.

@@ -215,7 +215,7 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 		kept = p.Models[f.Session.Model]
 	}
 	locked := kept != nil && f.Session.ToolTurn && in.Route.Session.ToolTurns != "free"
-	if kept != nil && stuck(in.Envelope) {
+	if kept != nil && !in.Lowest && stuck(in.Envelope) {
 		if up := climb(p, rule, kept); up != nil {
 			asked := rule
 			rule = up
@@ -228,6 +228,18 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 	}
 	var dec policies.Decided
 	switch {
+	case in.Lowest:
+		for _, t := range p.Tiers {
+			rule = &policies.Rule{Name: rule.Name, Models: t.Models}
+			var first *policies.Model
+			if locked { // a tool's result still goes to the model that called the tool, and beyond it to nobody dearer
+				first, rule.Models = kept, append([]*policies.Model{kept}, t.Models...)
+			}
+			if dec = ask(first); dec.Eligible > 0 {
+				d.Lowered = true
+				break
+			}
+		}
 	case locked:
 		if rule.Models != nil && !slices.Contains(rule.Models, kept) {
 			// A list is the whole plan, but a tool's result belongs to the model that called the tool: it goes first.
@@ -236,15 +248,6 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 			rule = &with
 		}
 		dec = ask(kept)
-	case in.Lowest:
-		for _, t := range p.Tiers {
-			rule = &policies.Rule{Name: rule.Name, Models: t.Models}
-			if dec = ask(nil); dec.Eligible > 0 {
-				d.Lowered = true
-				break
-			}
-		}
-		return dec.Eligible
 	case kept == nil:
 		return ask(nil).Eligible
 	default:

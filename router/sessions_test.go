@@ -137,6 +137,34 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// TestLowestHoldsConversations: a budget that is used up leaves no way up, neither for a conversation that is stuck nor for one whose model fails.
+func TestLowestHoldsConversations(t *testing.T) {
+	p := compiled(t, policyText)
+	for _, c := range []struct {
+		name  string
+		first *llm.Envelope
+		e     *llm.Envelope
+		want  string
+	}{
+		{"stuck with the cheap model", talk("user", easy), loop(3, "Error: no such file"), "small"},
+		{"a tool's result for the strong one", talk("user", hard), talk("user", easy, "assistant", "", "tool", "42"), "big small"},
+		{"no tool's result", talk("user", hard), talk("user", hard, "assistant", "ok", "user", hard), "small"},
+	} {
+		r, id := New(Options{}), headers("x-session-id", "one")
+		turn(t, r, p, Input{Envelope: c.first, Header: id, Route: route(t, p, "auto"), Now: noon})
+		d := turn(t, r, p, Input{Envelope: c.e, Header: id, Route: route(t, p, "auto"), Now: noon, Lowest: true})
+		var got []string
+		for _, a := range d.Plan.Attempts {
+			if n := len(got); n == 0 || got[n-1] != a.Model.Key {
+				got = append(got, a.Model.Key)
+			}
+		}
+		if strings.Join(got, " ") != c.want || d.Climbed || !d.Lowered {
+			t.Errorf("%s: %v (%s), want %s", c.name, got, d.Reason, c.want)
+		}
+	}
+}
+
 func TestSessionFacts(t *testing.T) {
 	p := compiled(t, policyText)
 	r := New(Options{})

@@ -76,6 +76,13 @@ func TestSigns(t *testing.T) {
 	if s := m.Saw(other); len(s) != 0 {
 		t.Errorf("the same words of somebody else: %+v", s)
 	}
+	for _, id := range []string{"e1", "e2"} { // two results of tools
+		silent := of(id, 0, 21*time.Minute)
+		silent.Words = 0
+		if s := m.Saw(silent); len(s) != 0 {
+			t.Errorf("no words: %+v", s)
+		}
+	}
 	bad := of("f", 0, 40*time.Minute)
 	bad.Bad = true
 	if s := m.Saw(bad); len(s) != 1 || s[0].Signal != InvalidOutput || s[0].RequestID != "f" {

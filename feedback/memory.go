@@ -23,7 +23,7 @@ type Exchange struct {
 	ID    string
 	Owner string // who asked: only they may judge it
 	At    time.Time
-	Words uint64 // hash of the user's own words; never written
+	Words uint64 // hash of the user's own words, never written; 0 = it asks nothing that could be asked again
 	Rank  int    // of the tier that answered
 	Last  int    // rank of the strongest tier
 	Bad   bool   // the answer was no use by its own signs
@@ -58,7 +58,7 @@ func (m *Memory) Saw(e *Exchange) (signs []Record) {
 		signs = append(signs, e.Sign(InvalidOutput, e.At))
 	}
 	key := words{e.Owner, e.Words}
-	if old := m.latest[key]; old != nil && e.At.Sub(old.At) < askedAgainWithin {
+	if old := m.latest[key]; old != nil && e.Words != 0 && e.At.Sub(old.At) < askedAgainWithin {
 		signal := AskedAgain
 		if e.Rank > old.Rank {
 			signal = Override

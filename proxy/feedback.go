@@ -46,8 +46,12 @@ func (x *Exchange) features(d *router.Decision) {
 		return
 	}
 	f := &d.Facts.Req
+	words := uint64(0)
+	if text := d.Content.Prompt.Text; text != "" && !x.env.ToolTurn { // a tool's result comes with words that were answered before
+		words = max(maphash.String(x.g.outcomes.seed, text), 1)
+	}
 	x.outcome = &feedback.Exchange{
-		ID: hexID(x.rec.ID), Owner: x.asker(), Words: maphash.String(x.g.outcomes.seed, d.Content.Prompt.Text), Last: len(x.s.Policy.Tiers) - 1,
+		ID: hexID(x.rec.ID), Owner: x.asker(), Words: words, Last: len(x.s.Policy.Tiers) - 1,
 		Facts: feedback.Facts{
 			Route: x.rec.Route, Rule: d.Rule, Class: d.Class, ClassP: classP(d), Gain: d.Gain, Novelty: d.Novelty,
 			Tokens: f.Tokens, Turns: f.Turns, Tools: f.Tools, Images: f.Images, JSON: f.JSON, Language: f.Language,
@@ -61,8 +65,8 @@ func (x *Exchange) keepOutcome() {
 	if e == nil || r.Outcome != "ok" {
 		return
 	}
-	e.At, e.Bad = r.End, x.noUse()
-	for i := range r.Attempts { // an answer that was thrown away is a sign of its own
+	e.At, e.Bad = r.End, x.noUse() && x.sparedAt == nil
+	for i := range r.Attempts { // an answer that was thrown away is a sign of its own, also if it was sent after all
 		if a := &r.Attempts[i]; a.Escalated != "" {
 			thrown := *e
 			thrown.Rank, thrown.Tier, thrown.Model = x.s.Policy.Rank(a.Tier), a.Tier, a.Model

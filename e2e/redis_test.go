@@ -1,0 +1,293 @@
+//go:build real
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/harness"
+	"github.com/sluice-gateway/sluice/internal/redis"
+	"github.com/sluice-gateway/sluice/internal/simulator"
+)
+
+// Prices of the model m, in micro-USD a token.
+const (
+	priceIn  = 1
+	priceOut = 10
+)
+
+// sharedPolicy has gateways share a Redis: one tenant with a budget in USD and a limit, one model.
+func sharedPolicy(upstream, redis, hash, usd, timeout, failure string) string {
+	return fmt.Sprintf(`version: 1
+providers:
+  p: {dialect: openai, base_url: "http://%s/v1"}
+models:
+  m: {provider: p, name: m, price: {in: %d, out: %d}}
+routes:
+  auto: {rules: [{use: [m]}], timeouts: {total: 1m}}
+auth: {pepper: {env: SLUICE_PEPPER}}
+tenants:
+  acme:
+    keys: [{id: web, hash: %q}]
+    limits: {requests: 100k/s}
+    budget: {usd: %s, per: month}
+state: {redis: {url: "redis://%s", timeout: %s, on_failure: %s}}
+`, upstream, priceIn, priceOut, hash, usd, redis, timeout, failure) + strings.Replace(server, "headers: full", "headers: full, auth: required", 1)
+}
+
+// account is the tenant's budget, as a gateway shows it.
+type account struct {
+	Spent    int64 `json:"spent_micro_usd"`
+	Reserved int64 `json:"reserved_micro_usd"`
+	Limit    int64 `json:"micro_usd"`
+}
+
+func accountOf(t *testing.T, g *harness.Gateway) account {
+	t.Helper()
+	var got struct{ Budgets []account }
+	if err := json.Unmarshal([]byte(harness.Get(t, g.Admin+"/admin/budgets")), &got); err != nil || len(got.Budgets) != 1 {
+		t.Fatalf("%+v %v", got, err)
+	}
+	return got.Budgets[0]
+}
+
+// spent is what the upstream's own counter says that it cost.
+func spent(sim *simulator.Server) int64 {
+	total := sim.Totals()["m"]
+	if total == nil {
+		return 0
+	}
+	return int64(priceIn*total.TokensIn + priceOut*total.TokensOut)
+}
+
+// storm asks n times at once, over the gateways in turn, and returns the answers by status. At half of them it calls midway.
+func storm(t *testing.T, gs []*harness.Gateway, key string, n int, midway func()) map[int]int {
+	c, statuses := newClient(t), map[int]int{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := range n {
+		if i == n/2 && midway != nil {
+			midway()
+		}
+		wg.Go(func() {
+			a := chat(t.Context(), c, gs[i%len(gs)], chatBody("auto", fmt.Sprint("tell me of ", i), i%3 == 0, `,"max_tokens":60`), "Authorization", "Bearer "+key)
+			if a.err != nil {
+				t.Errorf("request %d: %v", i, a.err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[a.status]++
+		})
+	}
+	wg.Wait()
+	return statuses
+}
+
+// TestRedisBudget: two gateways that share a budget over a real server let 200 requests at once spend all of it and not a micro-dollar more.
+func TestRedisBudget(t *testing.T) {
+	s := startRedis(t)
+	sim, addr := provider(t, simulator.Options{})
+	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
+	policy := sharedPolicy(addr, s.addr, hash, "0.02", "10s", "{}")
+	gs := []*harness.Gateway{harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper"), harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper")}
+	statuses := storm(t, gs, key, 200, nil)
+	if statuses[200] == 0 || statuses[429] == 0 || statuses[200]+statuses[429] != 200 {
+		t.Errorf("answers %v", statuses)
+	}
+	harness.Poll(t, "the budget settled", func() error {
+		for _, g := range gs {
+			if a := accountOf(t, g); a.Spent != spent(sim) || a.Reserved != 0 {
+				return fmt.Errorf("%+v, the upstream counts %d", a, spent(sim))
+			}
+		}
+		return nil
+	})
+	if a := accountOf(t, gs[0]); a.Spent > a.Limit || a.Spent == 0 {
+		t.Errorf("%+v", a)
+	}
+	for storm(t, gs, key, 20, nil)[200] > 0 { // what is left is spent, to the last request that fits
+	}
+	if got := spent(sim); got > 20_000 || got < 19_000 {
+		t.Errorf("%d of 20000 spent", got)
+	}
+}
+
+// TestRedisKilled: with the server gone in the middle each gateway spends what it has reserved and one per cent more, and nothing hangs.
+func TestRedisKilled(t *testing.T) {
+	s := startRedis(t)
+	sim, addr := provider(t, simulator.Options{})
+	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
+	policy := sharedPolicy(addr, s.addr, hash, "0.1", "200ms", "{budget: local_slack}")
+	gs := []*harness.Gateway{harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper"), harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper")}
+	statuses := storm(t, gs, key, 200, func() { s.Kill(t) })
+	if statuses[200]+statuses[429] != 200 || statuses[200] == 0 {
+		t.Errorf("answers %v", statuses)
+	}
+	before := spent(sim)
+	for range 3 {
+		statuses = storm(t, gs, key, 40, nil)
+		if statuses[200]+statuses[429] != 40 {
+			t.Errorf("answers %v", statuses)
+		}
+	}
+	if more := spent(sim) - before; more > 2*1000 {
+		t.Errorf("%d micro-dollars spent without the store: one per cent for each gateway is 2000", more)
+	}
+	for _, g := range gs {
+		if g.Metric(t, "sluice_state_degraded", `use="budget"`) != 1 {
+			t.Error("the metric does not say so")
+		}
+		if n := len(g.Err.Records("the shared state does not serve; the policy's on_failure holds")); n < 1 || n > 3 {
+			t.Errorf("%d log lines for three uses", n)
+		}
+	}
+}
+
+// TestRedisFaults holds the table of docs/state.md. One gateway goes on alone, one refuses.
+func TestRedisFaults(t *testing.T) {
+	s := startRedis(t)
+	p := newFaultProxy(t, s.addr)
+	_, addr := provider(t, simulator.Options{LogCalls: 100})
+	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
+	serve := func(failure string) *harness.Gateway {
+		return harness.Serve(t, binary(), sharedPolicy(addr, p.addr, hash, "1000", "500ms", failure), "SLUICE_PEPPER=pepper")
+	}
+	p.down.Store(true) // at the start
+	alone, refuses := serve("{limits: local, budget: local_slack}"), serve("{limits: refuse, budget: refuse}")
+	c := newClient(t)
+	answered := func(g *harness.Gateway) *answer {
+		return chat(t.Context(), c, g, chatBody("auto", "hi", false, `,"max_tokens":5`), "Authorization", "Bearer "+key)
+	}
+	expect := func(what string, away bool) {
+		t.Helper()
+		harness.Poll(t, what, func() error {
+			began := time.Now()
+			a, b := answered(alone), answered(refuses)
+			if took := time.Since(began); took > 4*time.Second { // two requests, of two trips of 500 ms each at most
+				t.Errorf("%s: two requests took %v", what, took)
+			}
+			metric := alone.Metric(t, "sluice_state_degraded", `use="limits"`)
+			if a.status != 200 || b.status != map[bool]int{false: 200, true: 503}[away] || metric != map[bool]float64{true: 1}[away] {
+				return fmt.Errorf("alone %s, refusing %s, metric %v", a, b, metric)
+			}
+			if away && b.code(t) != "state_unavailable" {
+				return errors.New(b.String())
+			}
+			return nil
+		})
+	}
+	expect("down at the start", true)
+	p.down.Store(false)
+	expect("up", false)
+	for _, f := range []struct {
+		name    string
+		on, off func()
+	}{
+		{"slow", func() { p.slow.Store(int64(2 * time.Second)) }, func() { p.slow.Store(0) }},
+		{"LOADING", func() { p.says.Store(text("LOADING Redis is loading the dataset in memory")) }, func() { p.says.Store(nil) }},
+		{"OOM", func() { s.config(t, "maxmemory", "1") }, func() { s.config(t, "maxmemory", "0") }},
+		{"READONLY", func() {
+			s.run(t, func(ctx context.Context, r redis.Commands) error { return r.SlaveOf(ctx, "127.0.0.1", "1").Err() })
+		}, func() {
+			s.run(t, func(ctx context.Context, r redis.Commands) error { return r.SlaveOf(ctx, "NO", "ONE").Err() })
+		}},
+		{"connections dropped", func() { p.down.Store(true); p.drop() }, func() { p.down.Store(false) }},
+	} {
+		f.on()
+		expect(f.name, true)
+		f.off()
+		expect("after "+f.name, false)
+	}
+	s.forgets(t, expect, alone)
+}
+
+func text(s string) *string { return &s }
+
+func (s *redisServer) config(t *testing.T, name, value string) {
+	s.run(t, func(ctx context.Context, r redis.Commands) error { return r.ConfigSet(ctx, name, value).Err() })
+}
+
+// forgets has the server lose its scripts, then everything, then hold something else under a key.
+func (s *redisServer) forgets(t *testing.T, expect func(string, bool), g *harness.Gateway) {
+	s.run(t, func(ctx context.Context, r redis.Commands) error { return r.ScriptFlush(ctx).Err() })
+	expect("SCRIPT FLUSH", false)
+	was := accountOf(t, g)
+	if was.Spent == 0 {
+		t.Error("nothing is spent")
+	}
+	s.run(t, func(ctx context.Context, r redis.Commands) error { return r.FlushAll(ctx).Err() })
+	expect("FLUSHALL", false)
+	if now := accountOf(t, g); now.Spent < was.Spent {
+		t.Errorf("after FLUSHALL %+v, before %+v", now, was)
+	}
+	var keys []string
+	s.run(t, func(ctx context.Context, r redis.Commands) (err error) {
+		keys, err = r.Keys(ctx, "*account*").Result()
+		return err
+	})
+	if len(keys) != 1 {
+		t.Fatalf("accounts %v", keys)
+	}
+	s.run(t, func(ctx context.Context, r redis.Commands) error { return r.Set(ctx, keys[0], "text", 0).Err() })
+	expect("a key of another type", true)
+	s.run(t, func(ctx context.Context, r redis.Commands) error { return r.Del(ctx, keys[0]).Err() })
+	expect("the key is gone", false)
+}
+
+// TestRedisKeys: a key that one gateway makes is good at the other within two seconds, and one that is revoked no more.
+func TestRedisKeys(t *testing.T) {
+	s := startRedis(t)
+	_, addr := provider(t, simulator.Options{LogCalls: 100})
+	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
+	policy := sharedPolicy(addr, s.addr, hash, "1000", "10s", "{}")
+	a, b := harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper"), harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper")
+	c := newClient(t)
+	status := func(g *harness.Gateway, key string) int {
+		return chat(t.Context(), c, g, chatBody("auto", "hi", false, ""), "Authorization", "Bearer "+key).status
+	}
+	made := struct{ Key string }{}
+	resp, err := c.Post(a.Admin+"/admin/keys", "application/json", strings.NewReader(`{"tenant":"acme","id":"new"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = json.NewDecoder(resp.Body).Decode(&made)
+	_ = resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusCreated || status(a, made.Key) != 200 {
+		t.Fatalf("%s %v", resp.Status, err)
+	}
+	became := func(what string, g *harness.Gateway, key string, want int) {
+		t.Helper()
+		harness.Poll(t, what, func() error {
+			if got := status(g, key); got != want {
+				return fmt.Errorf("%d", got)
+			}
+			return nil
+		})
+	}
+	became("the new key at the other gateway", b, made.Key, 200)
+	for _, id := range []string{"web", "new"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, b.Admin+"/admin/keys/acme/"+id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	for _, k := range []string{key, made.Key} {
+		if got := status(b, k); got != 401 {
+			t.Errorf("a revoked key where it was revoked: %d", got)
+		}
+		became("a revoked key at the other gateway", a, k, 401)
+	}
+}

@@ -44,6 +44,7 @@ func (r *reach) add(pr *policies.Provider, cause string) {
 type asker struct {
 	tenant *policies.Tenant // nil = anyone
 	key    *policies.Key
+	token  bool // the key stands for a token, whose id and labels are anything
 }
 
 // anyone stands for the tenant where no key is asked for.
@@ -57,7 +58,10 @@ func reachable(p *policies.Policy) []*reach {
 		if t := p.Tenants[name]; t != nil && !p.Server.AuthNone {
 			askers = nil
 			for _, k := range t.Keys {
-				askers = append(askers, asker{t, k})
+				askers = append(askers, asker{tenant: t, key: k})
+			}
+			if len(p.Auth.OIDC) > 0 { // a token of an identity provider has every route, and labels that only it knows
+				askers = append(askers, asker{t, &policies.Key{Tenant: t}, true})
 			}
 		}
 		for _, r := range p.Routes {
@@ -144,12 +148,15 @@ func newReacher(p *policies.Policy, a asker, r *policies.Route) *reacher {
 // varies matches the variables that a request can change. It also matches them inside texts, which errs on the side of more reach.
 var varies = regexp.MustCompile(`\b(req|task|budget|session|pool|now)\b`)
 
+// claimed matches what a token may say of its bearer.
+var claimed = regexp.MustCompile(`\bkey\.(id|labels)\b`)
+
 // judge evaluates a condition that depends on nothing but the key; known is false for any other. An error counts as onError.
 func (x *reacher) judge(when *policies.Expr, onError bool) (holds, known bool) {
 	if when == nil {
 		return true, true
 	}
-	if varies.MatchString(when.String()) {
+	if varies.MatchString(when.String()) || x.asker.token && claimed.MatchString(when.String()) {
 		return false, false
 	}
 	holds, err := when.Eval(&x.facts)
@@ -218,6 +225,11 @@ func (x *reacher) into(l *reach) {
 			break
 		}
 	}
+	if x.lowers() {
+		for _, t := range x.p.Tiers {
+			models(t.Models, "budget")
+		}
+	}
 	// A conversation keeps its model, and fallback then sets out from that model's tier: so on until nothing new comes.
 	for grew := follow; grew; {
 		grew = false
@@ -237,6 +249,17 @@ func (x *reacher) into(l *reach) {
 			}
 		}
 	}
+}
+
+// lowers reports whether a budget may move the request to the lowest tier that can take it, whatever the rule says: that may be any.
+func (x *reacher) lowers() bool {
+	budgets := []*policies.Budget{x.route.Budget}
+	if k := x.asker.key; k != nil {
+		budgets = append(budgets, k.Budget, k.Tenant.Budget)
+	}
+	return slices.ContainsFunc(budgets, func(b *policies.Budget) bool {
+		return b != nil && (b.OnExceed == policies.OnLowestTier || b.UnknownPrice == policies.OnLowestTier)
+	})
 }
 
 func (x *reacher) rescues() bool { return x.route.Rescue != "off" }

@@ -12,7 +12,7 @@ var (
 	escalators = []string{"refusal", "truncated", "invalid_json", "empty", "loop", "language", "unsure"}
 )
 
-const onlyForm = "must be own or a list of providers"
+const onlyForm = "must be own, zdr, no_training or a list of providers"
 
 // language is the whole policy language as a table: what a file may hold, section by section.
 func language() *shape {
@@ -27,7 +27,7 @@ func language() *shape {
 		opt("boundaries", listOf(record(
 			req("name", of(nameShape), "name that refusals and explanations show"),
 			opt("when", of(exprShape), "a condition; absent = always"),
-			req("only", either(choice("own").saying(onlyForm), listOf(of(nameShape))).saying(onlyForm), "the providers that may see the request: own, or a list"),
+			req("only", either(choice("own", "zdr", "no_training").saying(onlyForm), listOf(of(nameShape))).saying(onlyForm), "the providers that may see the request: own, zdr, no_training, or a list"),
 		)), "hard limits: all that hold apply together, before any rule, to every route, path and model name"),
 		req("routes", dict(routeShape()), "what a client may write in \"model\""),
 		opt("passthrough", dict(of(nameShape)), "paths without a model, each with the provider that gets them"),
@@ -64,6 +64,8 @@ func providerShape() *shape {
 			opt("count", of(integerShape).from(1), "GPUs"),
 		), "what an own pool costs"),
 		opt("region", of(nameShape), "where the provider computes; residency needs it"),
+		opt("zdr", of(booleanShape), "it keeps nothing of a request"),
+		opt("trains", of(booleanShape), "what it is asked may be trained on"),
 		opt("concurrent", of(integerShape).from(1), "requests in flight; absent = no limit"),
 		opt("queue", record(
 			req("max", of(integerShape).from(0), "requests that wait"),

@@ -40,6 +40,8 @@ type Provider struct {
 	Auth         AuthForm
 	Keys         []Secret // rotate; empty = no credential
 	Region       string
+	Untrained    bool   // what it is asked is not trained on
+	ZDR          bool   // it keeps nothing of a request behind its answer
 	CA           string // file with PEM certificates; "" = the system's
 	Proxy        *url.URL
 	Concurrent   int // requests in flight; 0 = no limit
@@ -62,12 +64,14 @@ type AuthForm struct {
 
 // Preset is what a table of providers knows about one of them; package providers owns the table.
 type Preset struct {
-	Name     string
-	Dialect  string
-	BaseURL  string // may hold {placeholders} that base_url must replace
-	KeyEnv   string // the customary environment variable
-	Auth     AuthForm
-	NeedsKey bool
+	Name      string
+	Dialect   string
+	BaseURL   string // may hold {placeholders} that base_url must replace
+	KeyEnv    string // the customary environment variable
+	Auth      AuthForm
+	NeedsKey  bool
+	Untrained bool // as documented, what its API is asked is not trained on unless its account agrees
+	ZDR       bool // as documented, nothing of a request is kept behind its answer
 }
 
 // Model is something that can be called.

@@ -13,8 +13,8 @@ import (
 // providers compiles who can answer.
 func (c *compiler) providers(n *node) {
 	for _, e := range n.each() {
-		if e.name == "own" {
-			c.problemKey(e.value, "the name own is taken: it stands for every own pool")
+		if what, taken := kinds[e.name]; taken {
+			c.problemKey(e.value, "the name %s is taken: it stands for every %s", e.name, what)
 			continue
 		}
 		c.provider(e.name, e.value)
@@ -49,6 +49,7 @@ func (c *compiler) provider(name string, n *node) {
 	}
 	c.credentials(p, n)
 	c.conduct(p, n)
+	p.keeping(n, c.o.Presets[p.Preset])
 	if len(c.problems) == before || kinds == 1 {
 		c.p.Providers[name] = p
 	}
@@ -333,9 +334,13 @@ func (c *compiler) boundaries(n *node) {
 		set := bound{name: b.Name, allowed: map[string]bool{}}
 		only := item.at("only")
 		b.Own = only.str("") == "own"
+		c.kind(only.str(""), b, &set)
 		for _, i := range only.list() {
 			if i.text == "own" {
 				b.Own = true
+				continue
+			}
+			if c.kind(i.text, b, &set) {
 				continue
 			}
 			if _, ok := reference(c, i, "provider", c.p.Providers); ok {

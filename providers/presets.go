@@ -29,12 +29,14 @@ type entry struct {
 	key    string
 	header string // "" = Authorization: Bearer
 	traits Traits
+	// untrained: as documented in November 2026, what its API is asked is not trained on unless the account agrees.
+	untrained bool
 }
 
 // table holds the OpenAI-compatible endpoint of each provider. {placeholders} must be replaced by the policy's base_url.
 var table = map[string]entry{
-	"openai":      {base: "https://api.openai.com/v1", key: "OPENAI_API_KEY", traits: Traits{System: "openai", Limits: "openai", MaxTokensField: "max_completion_tokens"}},
-	"azure":       {base: "https://{resource}.openai.azure.com/openai/v1", key: "AZURE_OPENAI_API_KEY", header: "Api-Key", traits: Traits{System: "azure.ai.openai", Limits: "azure", MaxTokensField: "max_completion_tokens"}},
+	"openai":      {base: "https://api.openai.com/v1", key: "OPENAI_API_KEY", traits: Traits{System: "openai", Limits: "openai", MaxTokensField: "max_completion_tokens"}, untrained: true},
+	"azure":       {base: "https://{resource}.openai.azure.com/openai/v1", key: "AZURE_OPENAI_API_KEY", header: "Api-Key", traits: Traits{System: "azure.ai.openai", Limits: "azure", MaxTokensField: "max_completion_tokens"}, untrained: true},
 	"groq":        {base: "https://api.groq.com/openai/v1", key: "GROQ_API_KEY", traits: Traits{System: "groq", Limits: "openai", MaxTokensField: "max_completion_tokens", Continues: true}},
 	"together":    {base: "https://api.together.ai/v1", key: "TOGETHER_API_KEY", traits: Traits{System: "together_ai", Limits: "together"}},
 	"fireworks":   {base: "https://api.fireworks.ai/inference/v1", key: "FIREWORKS_API_KEY", traits: Traits{System: "fireworks_ai", Limits: "fireworks"}},
@@ -48,9 +50,9 @@ var table = map[string]entry{
 	"nvidia":      {base: "https://integrate.api.nvidia.com/v1", key: "NVIDIA_API_KEY", traits: Traits{System: "nvidia"}},
 	"gmi":         {base: "https://api.gmi-serving.com/v1", key: "GMI_API_KEY", traits: Traits{System: "gmi_cloud"}},
 	"gemini":      {base: "https://generativelanguage.googleapis.com/v1beta/openai", key: "GEMINI_API_KEY", traits: Traits{System: "gcp.gemini"}},
-	"anthropic":   {base: "https://api.anthropic.com/v1", key: "ANTHROPIC_API_KEY", traits: Traits{System: "anthropic", Limits: "anthropic", Continues: true}},
-	"bedrock":     {base: "https://bedrock-runtime.{region}.amazonaws.com/openai/v1", key: "AWS_BEARER_TOKEN_BEDROCK", traits: Traits{System: "aws.bedrock"}},
-	"cloudflare":  {base: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1", key: "CLOUDFLARE_API_TOKEN", traits: Traits{System: "cloudflare.workers_ai"}},
+	"anthropic":   {base: "https://api.anthropic.com/v1", key: "ANTHROPIC_API_KEY", traits: Traits{System: "anthropic", Limits: "anthropic", Continues: true}, untrained: true},
+	"bedrock":     {base: "https://bedrock-runtime.{region}.amazonaws.com/openai/v1", key: "AWS_BEARER_TOKEN_BEDROCK", traits: Traits{System: "aws.bedrock"}, untrained: true},
+	"cloudflare":  {base: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1", key: "CLOUDFLARE_API_TOKEN", traits: Traits{System: "cloudflare.workers_ai"}, untrained: true},
 	"huggingface": {base: "https://router.huggingface.co/v1", key: "HF_TOKEN", traits: Traits{System: "huggingface"}},
 	"perplexity":  {base: "https://api.perplexity.ai/v1", key: "PERPLEXITY_API_KEY", traits: Traits{System: "perplexity"}},
 }
@@ -63,7 +65,7 @@ func Presets() map[string]policies.Preset {
 		if e.header != "" {
 			auth.Header, auth.Prefix = e.header, ""
 		}
-		all[name] = policies.Preset{Name: name, Dialect: string(llm.OpenAI), BaseURL: e.base, KeyEnv: e.key, Auth: auth, NeedsKey: true}
+		all[name] = policies.Preset{Name: name, Dialect: string(llm.OpenAI), BaseURL: e.base, KeyEnv: e.key, Auth: auth, NeedsKey: true, Untrained: e.untrained}
 	}
 	return all
 }

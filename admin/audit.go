@@ -95,10 +95,14 @@ type actor struct {
 
 type actorKey struct{}
 
-// note tells the audit log what a request is about. Names that could not be names of the policy's are not repeated.
-func note(r *http.Request, tenant, id string) {
-	if a, ok := r.Context().Value(actorKey{}).(*actor); ok {
-		a.target = tenants.SafeName(tenant) + "/" + tenants.SafeName(id)
+// note tells the audit log what a request is about. A tenant that the policy does not have is not repeated, nor what can be no id.
+func (s *server) note(r *http.Request, tenant, id string) {
+	a, ok := r.Context().Value(actorKey{}).(*actor)
+	if !ok {
+		return
+	}
+	if a.target = "?"; s.o.Gateway.Snapshot().Policy.Tenants[tenant] != nil {
+		a.target = tenant + "/" + tenants.SafeName(id)
 	}
 }
 

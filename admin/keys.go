@@ -52,7 +52,7 @@ func (s *server) makeKey(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	note(r, n.Tenant, n.ID)
+	s.note(r, n.Tenant, n.ID)
 	g := s.o.Gateway
 	key, err := g.Ring().Make(r.Context(), g.Snapshot().Policy, spec, time.Now())
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *server) rotateKey(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	tenant, id := r.PathValue("tenant"), r.PathValue("id")
-	note(r, tenant, id)
+	s.note(r, tenant, id)
 	g := s.o.Gateway
 	key, err := g.Ring().Rotate(r.Context(), g.Snapshot().Policy, tenant, id, overlap, time.Now())
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *server) rotateKey(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) revokeKey(w http.ResponseWriter, r *http.Request) {
 	tenant, id := r.PathValue("tenant"), r.PathValue("id")
-	note(r, tenant, id)
+	s.note(r, tenant, id)
 	g := s.o.Gateway
 	if err := g.Ring().Revoke(r.Context(), g.Snapshot().Policy, tenant, id, time.Now()); err != nil {
 		failKeys(w, err)

@@ -40,6 +40,7 @@ var floors = []struct {
 	{"bench/", 5},
 	{"docs", 5}, // tests only: they hold the pages to the code
 	{"clients", 5},
+	{"e2e", 5},
 	{"e2e/", 5}, // for tests: planes with their parts in reach
 }
 

@@ -171,11 +171,10 @@ func (x *Exchange) spared() (Verdict, bool) {
 	x.warnings = append(x.warnings, "no stronger model could answer: this is the first answer")
 	late := x.commit(s.attempt.status)
 	x.rec.Outcome = "ok"
-	x.rec.BytesOut = int64(len(s.body))
 	if late {
-		x.held = append(x.held[:0], s.body...)
-		return Verdict{Action: Done}, true
+		return x.lastWord(s.body), true
 	}
+	x.rec.BytesOut = int64(len(s.body))
 	fields := s.attempt.head
 	if !x.streams(s.attempt) {
 		fields = append(fields, Field{"Content-Length", strconv.Itoa(len(s.body))})

@@ -295,8 +295,7 @@ func (x *Exchange) giveUp(err *llm.Error) Verdict {
 	reply := x.refuse(said, false)
 	if x.door.Swap(doorClosed) == doorOpened { // too late for a status
 		x.rec.Status = http.StatusOK
-		x.held = openai.AppendErrorEvent(x.held[:0], said)
-		return Verdict{Action: Done}
+		return x.lastWord(openai.AppendErrorEvent(nil, said))
 	}
 	return Verdict{Action: Answer, Reply: reply}
 }

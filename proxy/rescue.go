@@ -74,7 +74,13 @@ func (x *Exchange) interrupt() Verdict {
 	x.finished = true
 	x.rec.Outcome, x.rec.ErrorCode = "interrupted", "stream_interrupted"
 	said := &llm.Error{Source: llm.SourceUpstream, Class: llm.ClassStreamBroken, Status: 502, Type: "server_error", Code: "stream_interrupted", Message: "The answer was interrupted and is not complete."}
-	x.held = x.voice.AppendError(x.held[:0], said)
+	return x.lastWord(x.voice.AppendError(nil, said))
+}
+
+// lastWord ends what the client has had a part of, or a head, with p: Write appends it, else it is what Interrupted returns.
+func (x *Exchange) lastWord(p []byte) Verdict {
+	x.held = append(x.held[:0], p...)
+	x.rec.BytesOut += int64(len(p))
 	return Verdict{Action: Done}
 }
 

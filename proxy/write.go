@@ -199,11 +199,11 @@ func (x *Exchange) failedIn(dst []byte, from int, err *llm.Error, cause string) 
 	if !x.committed {
 		dst = dst[:from]
 	}
+	x.rec.BytesOut += int64(len(dst) - from)
 	v := x.attemptFailed(err, cause)
 	if v.Action == Done {
 		dst = append(dst, x.held...)
 	}
-	x.rec.BytesOut += int64(len(dst) - from)
 	return dst, v
 }
 

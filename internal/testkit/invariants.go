@@ -35,6 +35,9 @@ func Broken(a *Answer, r *telemetry.Record) []string {
 	if last >= 0 && r.Outcome == "ok" && r.Attempts[last].Class != "" && r.Escalated == "" { // what was thrown away may come back when nobody stronger could answer
 		note("the outcome is ok and the last attempt failed with %s", r.Attempts[last].Class)
 	}
+	if n := len(bytes.ReplaceAll(a.Body, []byte(": keep-alive\n\n"), nil)); a.End == "" && len(r.Attempts) > 0 && r.BytesOut != 0 && r.BytesOut != int64(n) {
+		note("the client got %d bytes, the record says %d", n, r.BytesOut)
+	}
 	if a.Status != 0 && strings.HasPrefix(a.Header.Get("Content-Type"), "text/event-stream") && a.Status < 300 {
 		bad = append(bad, brokenStream(a, r)...)
 	}

@@ -12,20 +12,22 @@ const (
 
 // Facts are what is kept of an exchange while it may still be judged. Numbers and configured names only.
 type Facts struct {
-	Route    string             `json:"route"`
-	Rule     string             `json:"rule"`
-	Class    string             `json:"class"`
-	ClassP   map[string]float64 `json:"class_p,omitempty"`
-	Gain     float64            `json:"gain"`
-	Novelty  float64            `json:"novelty"`
-	Tier     string             `json:"tier"`
-	Model    string             `json:"model"`
-	Tokens   int                `json:"tokens"` // of the prompt, as estimated
-	Turns    int                `json:"turns"`
-	Tools    int                `json:"tools"`
-	Images   int                `json:"images"`
-	JSON     bool               `json:"json"`
-	Language string             `json:"language,omitempty"`
+	Route   string             `json:"route"`
+	Rule    string             `json:"rule"`
+	Class   string             `json:"class"`
+	ClassP  map[string]float64 `json:"class_p,omitempty"`
+	Gain    float64            `json:"gain"`
+	Novelty float64            `json:"novelty"`
+	// Classifier names who said so: a threshold holds for the gains of one classifier.
+	Classifier string `json:"classifier"`
+	Tier       string `json:"tier"`
+	Model      string `json:"model"`
+	Tokens     int    `json:"tokens"` // of the prompt, as estimated
+	Turns      int    `json:"turns"`
+	Tools      int    `json:"tools"`
+	Images     int    `json:"images"`
+	JSON       bool   `json:"json"`
+	Language   string `json:"language,omitempty"`
 }
 
 // Record is one labelled record: a line of the log.

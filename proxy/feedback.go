@@ -53,7 +53,7 @@ func (x *Exchange) features(d *router.Decision) {
 	x.outcome = &feedback.Exchange{
 		ID: hexID(x.rec.ID), Owner: x.asker(), Words: words, Last: len(x.s.Policy.Tiers) - 1,
 		Facts: feedback.Facts{
-			Route: x.rec.Route, Rule: d.Rule, Class: d.Class, ClassP: classP(d), Gain: d.Gain, Novelty: d.Novelty,
+			Route: x.rec.Route, Rule: d.Rule, Class: d.Class, ClassP: classP(d), Gain: d.Gain, Novelty: d.Novelty, Classifier: router.ClassifierID(),
 			Tokens: f.Tokens, Turns: f.Turns, Tools: f.Tools, Images: f.Images, JSON: f.JSON, Language: f.Language,
 		},
 	}

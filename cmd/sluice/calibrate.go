@@ -121,6 +121,7 @@ type judged struct {
 	records []regret.Record
 	skipped int // records that say nothing of a cheap answer
 	signs   int // implicit records that were not asked for
+	foreign int // records whose gain another classifier gave
 	sum     []byte
 }
 
@@ -149,6 +150,8 @@ func (c *calibrateCmd) labels(w *world) (*judged, error) {
 		switch {
 		case errors.Is(err, errSign) && !c.Implicit:
 			l.signs++
+		case errors.Is(err, errForeign):
+			l.foreign++
 		case err != nil && !errors.Is(err, errSign):
 			return nil, fmt.Errorf("%s:%d: %w", c.Labels, n, err)
 		case ok && id != "" && latest[id] > 0: // somebody thought again: the last word counts
@@ -167,8 +170,11 @@ func (c *calibrateCmd) labels(w *world) (*judged, error) {
 	return l, nil
 }
 
-// errSign says that a record is nobody's word.
-var errSign = errors.New("an implicit sign")
+// errSign says that a record is nobody's word, errForeign that its gain is another classifier's: no threshold on this one's follows from it.
+var (
+	errSign    = errors.New("an implicit sign")
+	errForeign = errors.New("another classifier's gain")
+)
 
 // labelled reads one judged prompt. The error is errSign beside a record that is nobody's word. It is not ok if nothing is known of a cheap answer.
 func labelled(line []byte, classifier router.Classifier) (r regret.Record, id string, ok bool, err error) {
@@ -176,6 +182,7 @@ func labelled(line []byte, classifier router.Classifier) (r regret.Record, id st
 		ID     string   `json:"request_id"`
 		Signal string   `json:"signal"`
 		Gain   *float64 `json:"gain"`
+		By     string   `json:"classifier"`
 		Cheap  *verdict `json:"cheap"`
 		Weak   *verdict `json:"weak"`
 		Strong *verdict `json:"strong"`
@@ -190,6 +197,9 @@ func labelled(line []byte, classifier router.Classifier) (r regret.Record, id st
 		return r, l.ID, false, nil
 	}
 	r.Lost = !bool(*l.Cheap) && (l.Strong == nil || bool(*l.Strong))
+	if l.Gain != nil && l.By != "" && l.By != router.ClassifierID() {
+		return r, l.ID, false, errForeign
+	}
 	if l.Gain == nil {
 		var doc jsonedit.Doc
 		env := llm.Envelope{Op: llm.OpChat}
@@ -237,6 +247,9 @@ func (c *calibrateCmd) report(w *world, res regret.Result, cal *policies.Calibra
 	fmt.Fprintf(w.stdout, "records     %d judged, data %.19s…\n", res.Records, cal.Data)
 	if l.signs > 0 {
 		fmt.Fprintf(w.stdout, "            %d are signs, not judgements, and were left out (--implicit reads them)\n", l.signs)
+	}
+	if l.foreign > 0 {
+		fmt.Fprintf(w.stdout, "            %d have the gains of another classifier and were left out\n", l.foreign)
 	}
 	if l.skipped > 0 {
 		fmt.Fprintf(w.stdout, "            %d say nothing of a cheap answer and were left out\n", l.skipped)

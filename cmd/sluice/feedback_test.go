@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -102,5 +103,9 @@ server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", headers: full}
 	code, out, errs := runCLI([]string{"calibrate", "--labels", filepath.Join(state, "feedback.jsonl")}, nil, nil)
 	if code != 1 || !strings.Contains(out, "1 judged") || !strings.Contains(out, "2 are signs") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	old := regexp.MustCompile(`"classifier":"[^"]+"`).ReplaceAll(text, []byte(`"classifier":"of old"`))
+	if code, out, errs := runCLI([]string{"calibrate", "--labels", "-"}, old, nil); code != 1 || !strings.Contains(out, "0 judged") || !strings.Contains(out, "4 have the gains of another classifier") {
+		t.Errorf("records of another classifier: exit %d\n%s%s", code, out, errs)
 	}
 }

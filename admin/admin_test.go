@@ -123,6 +123,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "/admin/usage", 401, 401, 401, 404, 404, 404},
 		{"GET", "/nothing", 401, 401, 401, 404, 404, 404},
 		{"GET", "/debug/pprof/", 401, 401, 401, 403, 403, 200},
+		{"POST", "/admin/cache/purge", 401, 401, 401, 403, 200, 200},
 		{"POST", "/admin/drain", 401, 401, 401, 403, 200, 200},
 	} {
 		for who, want := range map[string]int{"none": tc.none, "wrong": tc.wrong, "client": tc.client, "viewer": tc.viewer, "operator": tc.operator, "admin": tc.admin} {

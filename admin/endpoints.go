@@ -28,6 +28,7 @@ func (s *server) endpoints() []endpoint {
 		{"POST", "/admin/keys/{tenant}/{id}/rotate", tenants.Admin, s.rotateKey},
 		{"GET", "/admin/budgets", tenants.Viewer, s.budgets},
 		{"GET", "/admin/usage", tenants.Viewer, s.usage},
+		{"POST", "/admin/cache/purge", tenants.Operator, s.purge},
 		{"POST", "/admin/drain", tenants.Operator, s.drain},
 		{"GET", "/debug/pprof/", tenants.Admin, pprof.Index},
 		{"GET", "/debug/pprof/cmdline", tenants.Admin, pprof.Cmdline},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/proxy"
@@ -22,6 +23,7 @@ type statusBody struct {
 	Retries   []proxy.RetryAccount      `json:"retries"` // accounts that are not full
 	Envoys    []xds.NodeStatus          `json:"envoys"`
 	Exchanges exchanges                 `json:"exchanges"`
+	Cache     cache.Counts              `json:"cache"`
 }
 
 type policyStatus struct {
@@ -76,6 +78,7 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 		Retries:   g.Retries(),
 		Envoys:    []xds.NodeStatus{},
 		Exchanges: exchanges{g.Inflight(), g.Total(), g.Load().Bytes, g.Load().Shed},
+		Cache:     g.Cached(),
 	}
 	if s.o.Reload != nil {
 		body.Policy.LastError = s.o.Reload()

@@ -24,7 +24,7 @@ func (s *server) usage(w http.ResponseWriter, r *http.Request) {
 	if flag(v.Get("full")) {
 		q.GPU = ledger.Hourly(s.o.Gateway.Snapshot().Policy)
 	}
-	types := map[string]string{"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+	types := map[string]string{"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 	if q.Raw { // as long as the ledger: straight on
 		w.Header().Set("Content-Type", types[q.Format])
 		if s.o.Ledger.Report(w, q) != nil {

@@ -24,7 +24,7 @@ func TestUsage(t *testing.T) {
 		body   string
 	}{
 		{"?by=tenant", 200, "text/csv; charset=utf-8", "tenant,attempts,tokens_in,tokens_out,tokens_cached,micro_usd\nacme,1,3,2,0,\n"},
-		{"?by=model&format=jsonl", 200, "application/jsonl", `{"model":"large","attempts":1,"tokens_in":3,"tokens_out":2,"tokens_cached":0,"micro_usd":null}` + "\n"},
+		{"?by=model&format=jsonl", 200, "application/x-ndjson", `{"model":"large","attempts":1,"tokens_in":3,"tokens_out":2,"tokens_cached":0,"micro_usd":null}` + "\n"},
 		{"?by=usage&since=24h&full=1", 200, "text/csv; charset=utf-8", "usage,attempts,tokens_in,tokens_out,tokens_cached,micro_usd,full_micro_usd\n"},
 		{"?by=colour", 400, "application/json", ""},
 		{"?since=1970-01-01T00:00:02Z&raw=1", 200, "text/csv; charset=utf-8", "time,exchange,attempt,tenant,key,route,model,provider,region,usage,tokens_in,tokens_out,tokens_cached,tokens_written,tokens_reasoning,micro_usd,price,cache,status,class,milliseconds\n"},

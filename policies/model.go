@@ -83,6 +83,8 @@ type Model struct {
 	Can      map[string]bool // nil = unknown: nothing is refused
 	Price    *Price          // nil = unknown
 	Tier     string          // the first tier that lists it, or ""
+
+	identity string
 }
 
 // Tier is a list of models of like strength, in order of preference.
@@ -117,6 +119,7 @@ type Route struct {
 	Keepalive string // committed, early or off
 	Lossy     string // warn or reject
 	MaxTokens MaxTokens
+	Cache     *Cache   // nil = off
 	Residency []string // regions; empty = any
 	Limits    *Limits  // nil = none
 	Budget    *Budget  // nil = none

@@ -97,6 +97,7 @@ func (c *compiler) route(name string, n *node) *Route {
 	r.Residency = c.regions(n.at("residency"))
 	r.resident = residency(r.Residency, c.p.Providers)
 	r.Limits, r.Budget = c.limits(n.at("limits")), c.budget(n.at("budget"))
+	r.Cache = c.cache(r, n.at("cache"))
 	r.Content = n.at("content").str(r.Content)
 	return r
 }

@@ -267,6 +267,7 @@ func (c *compiler) models(n *node) {
 			p, ok := reference(c, pn, "provider", c.p.Providers)
 			if ok {
 				m.Provider = p
+				m.identify()
 			}
 		}
 		if can := e.value.at("can"); can != nil {

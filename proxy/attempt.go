@@ -18,6 +18,13 @@ import (
 func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	x.settleAttempt()
 	x.recycle()
+	if x.flying() {
+		if r, wait := x.alight(); wait {
+			return Upstream{}, Verdict{Action: Wait, Attempt: i}
+		} else if r != nil {
+			return Upstream{}, Verdict{Action: Answer, Reply: r}
+		}
+	}
 	pa := x.plan.Attempts[i]
 	if x.queueUp(pa.Model.Provider) {
 		return Upstream{}, Verdict{Action: Wait, Attempt: i}

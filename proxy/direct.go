@@ -23,6 +23,8 @@ func (x *Exchange) Direct() (ok bool, why string) {
 		return false, "the answer is not read"
 	case x.escalation() != nil:
 		return false, "an answer that is no good is asked for again"
+	case x.touchesCache():
+		return false, "the answer is recorded for the cache"
 	case x.folds(m):
 		return false, "the answer is folded from a stream"
 	case m.Provider.Proxy != nil:

@@ -16,6 +16,7 @@ func (x *Exchange) End() {
 		x.clientGone()
 	}
 	x.settleAttempt()
+	x.leaveFlight()
 	x.leave()
 	r := &x.rec
 	if r.End.IsZero() {

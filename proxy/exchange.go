@@ -44,7 +44,8 @@ type Exchange struct {
 	outcome     *feedback.Exchange // what a label will need; nil = none is kept
 	escalations int
 	spare       *spare
-	sparedAt    *int // index of the attempt whose answer was sent after all
+	sparedAt    *int     // index of the attempt whose answer was sent after all
+	caching     *caching // nil = the cache has no part in it
 
 	planIndex int // of the attempt in flight
 	asked     int // upstream requests made
@@ -134,6 +135,7 @@ type attempt struct {
 	place    *queue.Ticket // among the provider's concurrent requests; nil without a limit
 	cred     providers.Credential
 	share    ledger.Share // of the pool's GPUs
+	tape     *tape        // nil = the answer is not recorded
 
 	sent      time.Time
 	status    int

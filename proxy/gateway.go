@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/feedback"
 	"github.com/sluice-gateway/sluice/internal/breaker"
 	"github.com/sluice-gateway/sluice/internal/queue"
@@ -38,6 +39,8 @@ type Options struct {
 	Outcome func(feedback.Record)
 	// Ledger takes a row for each attempt; nil = none is kept.
 	Ledger *ledger.Ledger
+	// Shared keeps recorded answers for several gateways; nil = each has its own.
+	Shared cache.Store
 	// Jitter returns a number in [0, 1) for back-off; nil = random.
 	Jitter func() float64
 	// Store keeps limits, budgets and keys; nil = in memory. It stays the caller's.
@@ -55,6 +58,7 @@ type Gateway struct {
 	emit     func(*telemetry.Record)
 	ledger   *ledger.Ledger
 	meter    ledger.Meter
+	cache    *cache.Cache
 	jitter   func() float64
 	store    tenants.Store
 	ring     *tenants.Ring
@@ -85,6 +89,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 		retries:  retries{spent: map[RetryTarget]int{}},
 		emit:     o.Emit,
 		ledger:   o.Ledger,
+		cache:    cache.New(o.Shared),
 		jitter:   o.Jitter,
 		outcomes: newOutcomes(o.Outcome),
 		store:    o.Store,
@@ -111,6 +116,7 @@ func (g *Gateway) Swap(p *policies.Policy) *Snapshot {
 		s.Generation = old.Generation + 1
 	}
 	g.pools.Sync(p)
+	g.cache.SetSecret(p.Auth.Pepper.Reveal())
 	g.load.sync(p)
 	g.snap.Store(s)
 	return s

@@ -95,6 +95,7 @@ func (x *Exchange) fields(fields []Field, a *attempt) []Field {
 	if x.plan.Attempts != nil {
 		fields = append(fields, Field{"X-Sluice-Attempts", strconv.Itoa(x.asked)})
 	}
+	fields = x.cacheFields(fields)
 	if x.rec.Reason != "" {
 		fields = append(fields, Field{"X-Sluice-Reason", x.rec.Reason})
 	}

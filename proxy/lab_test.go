@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/simulator"
 	"github.com/sluice-gateway/sluice/internal/testkit"
+	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/telemetry"
 )
 
@@ -26,13 +27,13 @@ type lab struct {
 	served  sync.WaitGroup
 }
 
-func newLab(t testing.TB, policy string) *lab {
-	return newLabOf(t, policy, drivers[0])
+func newLab(t testing.TB, policy string, options ...func(*proxy.Options)) *lab {
+	return newLabOf(t, policy, drivers[0], options...)
 }
 
 // newLabOf is newLab with another way of driving exchanges.
-func newLabOf(t testing.TB, policy string, d driver) *lab {
-	l := &lab{world: newWorld(t, []byte(policy), 0)}
+func newLabOf(t testing.TB, policy string, d driver, options ...func(*proxy.Options)) *lab {
+	l := &lab{world: newWorld(t, []byte(policy), 0, options...)}
 	l.plane = d.open(l.world)
 	return l
 }

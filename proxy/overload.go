@@ -233,6 +233,9 @@ func (x *Exchange) place(a *attempt) *llm.Error {
 
 // Waiting is what a plane waits for after the verdict Wait: until ready is closed or the time has come, whatever is first.
 func (x *Exchange) Waiting() (ready <-chan struct{}, until time.Time) {
+	if x.flying() {
+		return x.caching.flight.Over(), x.total
+	}
 	return x.ticket.Ready(), x.ticket.Until()
 }
 

@@ -25,6 +25,9 @@ func (x *Exchange) Request(body []byte) (*policies.Plan, *Reply) {
 	x.total = x.rec.Start.Add(x.timeouts().Total)
 	x.sweepAt.Store(x.total.UnixNano())
 	x.limit(time.Time{})
+	if r := x.fromCache(); r != nil {
+		return nil, r
+	}
 	return &x.plan, nil
 }
 
@@ -59,7 +62,7 @@ func (x *Exchange) decide(body []byte) *llm.Error {
 		return err
 	}
 	d, err := x.g.router.Decide(x.s.Policy, x.input())
-	if x.decided(d); err == nil {
+	if x.decided(d); err == nil && !x.recorded() {
 		err = x.reserve()
 	}
 	if err == nil && x.mode != BodyWhole {

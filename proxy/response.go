@@ -43,6 +43,7 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 		return x.openOpaqueAnswer(h)
 	}
 	a.kind = answerEvents
+	x.record(a, h)
 	a.head = answerFields(h, -1)
 	x.openCodecs(a)
 	if n, err := strconv.Atoi(h.Get("Content-Length")); err == nil {

@@ -87,14 +87,18 @@ func compile(t testing.TB, src []byte) *policies.Policy {
 	return p
 }
 
-func newWorld(t testing.TB, policy []byte, cut int) *world {
+func newWorld(t testing.TB, policy []byte, cut int, options ...func(*proxy.Options)) *world {
 	w := &world{t: t, net: testkit.NewNet(), cut: cut}
 	w.net.Cut = cut
-	w.gateway = proxy.NewGateway(compile(t, policy), proxy.Options{
+	o := proxy.Options{
 		Router: router.New(router.Options{}),
 		Emit:   w.emit,
 		Jitter: func() float64 { return 0.5 },
-	})
+	}
+	for _, set := range options {
+		set(&o)
+	}
+	w.gateway = proxy.NewGateway(compile(t, policy), o)
 	return w
 }
 

@@ -68,10 +68,12 @@ func (x *Exchange) writeEvents(dst, chunk []byte, end bool) ([]byte, Verdict) {
 	if !x.streams(a) {
 		x.claim(2 * int64(len(chunk))) // until the end of the answer: as it came, and as it leaves
 	}
+	a.tape.take(chunk)
 	x.events, err = a.dec.Append(x.events[:0], chunk, end)
 	for i := range x.events {
 		e := &x.events[i]
 		x.observe(a, e)
+		a.tape.see(e)
 		if e.Kind == llm.EventError {
 			return x.failedIn(dst, from, e.Err, "event")
 		}
@@ -222,4 +224,5 @@ func (x *Exchange) complete(a *attempt) {
 	}
 	x.remember(a)
 	x.endAttempt(a)
+	x.keepAnswer(a)
 }

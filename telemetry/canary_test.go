@@ -72,7 +72,7 @@ var (
 		"RequestID", "RequestModel", "ResponseID", "ResponseModel", "Route", "Rule", "Tenant", "Tier", "Trace.State",
 	}
 	metricFields = []string{
-		"Attempts.Class", "Attempts.Model", "Attempts.Provider", "Attempts.System", "Model", "Outcome", "RequestModel", "Route",
+		"Attempts.Class", "Attempts.Model", "Attempts.Provider", "Attempts.System", "Cache", "Model", "Outcome", "RequestModel", "Route",
 	}
 	lineFields    = []string{"Boundaries", "Cache", "Class", "Key", "Model", "Outcome", "Policy", "Provider", "Route", "Rule", "Tenant", "Tier"}
 	consoleFields = []string{"Boundaries", "Class", "Model", "Outcome", "Tier"}

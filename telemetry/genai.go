@@ -107,6 +107,7 @@ const (
 	metricPoolLoad   = "sluice.pool.endpoint.in_flight"
 	metricPoolTokens = "sluice.pool.endpoint.in_flight_tokens"
 	metricDropped    = "sluice.telemetry.dropped"
+	metricCache      = "sluice.cache"
 	metricLedgerLost = "sluice.ledger.lost"
 	metricFailed     = "sluice.telemetry.export_failures"
 	metricBuild      = "sluice.build.info"

@@ -31,12 +31,14 @@ type instruments struct {
 	dropped    metric.Int64Counter
 	failed     metric.Int64Counter
 	ledgerLost metric.Int64Counter
+	cached     metric.Int64Counter
 
 	byExchange cache[exchangeKey]
 	byRescue   cache[rescueKey]
 	byAttempt  cache[attemptKey]
 	byCall     cache[callKey]
 	byModel    cache[modelKey]
+	byCache    cache[cacheKey]
 }
 
 func newInstruments(m metric.Meter) (*instruments, error) {
@@ -75,11 +77,13 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 		dropped:    counter(metricDropped, "{item}", "Access lines dropped because their sink was slow."),
 		failed:     counter(metricFailed, "{export}", "Exports that a telemetry sink refused."),
 		ledgerLost: counter(metricLedgerLost, "{row}", "Rows of the ledger that were lost because the disk did not take them."),
+		cached:     counter(metricCache, "{exchange}", "Exchanges on routes with a cache, by what it did: hit, miss, bypass."),
 		byExchange: cache[exchangeKey]{set: exchangeKey.set},
 		byRescue:   cache[rescueKey]{set: rescueKey.set},
 		byAttempt:  cache[attemptKey]{set: attemptKey.set},
 		byCall:     cache[callKey]{set: callKey.set},
 		byModel:    cache[modelKey]{set: modelKey.set},
+		byCache:    cache[cacheKey]{set: cacheKey.set},
 	}
 	return i, errors.Join(errs...)
 }
@@ -87,6 +91,9 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 // measure feeds the metrics from a record. ctx holds the span that exemplars point to, if any.
 func (i *instruments) measure(ctx context.Context, r *Record) {
 	i.exchanges.Add(ctx, 1, i.byExchange.of(exchangeKey{r.Route, r.Outcome}).add...)
+	if r.Cache != "" {
+		i.cached.Add(ctx, 1, i.byCache.of(cacheKey{r.Route, r.Cache}).add...)
+	}
 	for n := range r.Attempts {
 		i.attempt(ctx, r, &r.Attempts[n])
 	}
@@ -153,6 +160,12 @@ func (r *Record) rescue() string {
 		return "left"
 	}
 	return "failed"
+}
+
+type cacheKey struct{ route, result string }
+
+func (k cacheKey) set() attribute.Set {
+	return attribute.NewSet(labelRoute.String(k.route), labelResult.String(k.result))
 }
 
 type attemptKey struct {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/sluice-gateway/sluice/admin"
+	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/internal/redis"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/tenants"
@@ -36,7 +37,7 @@ func (s *server) openTenants(p *policies.Policy) error {
 		if err := s.tenancy.share(p.State.Redis, s.log, s.degraded); err != nil {
 			return errors.Join(fmt.Errorf("state.redis: %w", err), own.Close())
 		}
-		for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys} {
+		for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys, cache.Use} {
 			s.degraded(use, false) // shown from the start
 		}
 	}
@@ -66,6 +67,14 @@ func (t *tenancy) share(o *policies.Redis, log *slog.Logger, changed func(use st
 	}
 	t.store = t.shared
 	return nil
+}
+
+// recorded is where gateways that share a store keep recorded answers; nil where nothing is shared.
+func (t *tenancy) recorded() cache.Store {
+	if t.rdb == nil {
+		return nil
+	}
+	return cache.NewShared(t.rdb)
 }
 
 // closeTenants writes what waits. It may be called more than once.

@@ -1,0 +1,37 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/sluice-gateway/sluice/cache"
+)
+
+// maxPurge bounds the body of a purge, in bytes.
+const maxPurge = 64 << 10
+
+// purge forgets recorded answers: of a tenant, a route, a model, of all that match what the body names. An empty body names everything.
+func (s *server) purge(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Tenant string `json:"tenant"`
+		Route  string `json:"route"`
+		Model  string `json:"model"`
+	}
+	d := json.NewDecoder(io.LimitReader(r.Body, maxPurge))
+	d.DisallowUnknownFields() // a misspelt tenant must not purge them all
+	if err := d.Decode(&body); err != nil && !errors.Is(err, io.EOF) {
+		fail(w, http.StatusBadRequest, "invalid_request_error", "The body must be {tenant?, route?, model?}.")
+		return
+	}
+	note(r, body.Tenant, body.Route)
+	f := cache.Filter{Tenant: body.Tenant, Route: body.Route, Model: body.Model}
+	if err := s.o.Gateway.Purge(r.Context(), f); err != nil {
+		fail(w, http.StatusServiceUnavailable, "state_unavailable", "Purged here; the gateways that share the state could not be told.")
+		return
+	}
+	write(w, http.StatusOK, struct {
+		Purged bool `json:"purged"`
+	}{true})
+}

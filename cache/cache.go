@@ -1,0 +1,232 @@
+package cache
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MaxBody bounds the body of an entry, in bytes: what is longer is not recorded.
+const MaxBody = 1 << 20
+
+// Store keeps sealed entries. Its methods are safe for concurrent use and quick: a store that cannot answer in time has nothing. ctx bounds the call.
+type Store interface {
+	// Load returns the sealed entry under a key and the purges that hold for the store, nil when it knows of none.
+	Load(ctx context.Context, k Key) (sealed []byte, purged Purges)
+	// Save keeps a sealed entry for ttl, or less.
+	Save(ctx context.Context, k Key, sealed []byte, ttl time.Duration)
+	// Purge makes a purge hold for everybody who uses the store.
+	Purge(ctx context.Context, f Filter, at time.Time) error
+}
+
+// Filter names entries: those of a tenant, a route and a model; "" = of any.
+type Filter struct{ Tenant, Route, Model string }
+
+func (f Filter) holds(e *Entry) bool {
+	return (f.Tenant == "" || f.Tenant == e.Tenant) && (f.Route == "" || f.Route == e.Route) && (f.Model == "" || f.Model == e.Model)
+}
+
+// Purges are the moments up to which entries do not count any more, by what they name.
+type Purges map[Filter]time.Time
+
+func (p Purges) hold(e *Entry) bool {
+	for f, at := range p {
+		if f.holds(e) && !e.Stored.After(at) {
+			return true
+		}
+	}
+	return false
+}
+
+// Counts are what a cache has seen since it was made, and what it holds now.
+type Counts struct {
+	Hits     int64 `json:"hits"`
+	Misses   int64 `json:"misses"`
+	Rejected int64 `json:"rejected"` // entries that were not sealed here
+	Entries  int   `json:"entries"`  // in memory
+	Bytes    int64 `json:"bytes"`    // in memory
+}
+
+// Cache is the answers that a gateway remembers: in memory, and in a store that several gateways share where there is one.
+type Cache struct {
+	memory *memory
+	shared Store // nil = none
+	saves  chan func()
+	done   chan struct{}
+	secret atomic.Pointer[[]byte]
+	own    []byte // the secret of a gateway without a pepper: nobody else can read what it stores
+
+	hits, misses, rejected atomic.Int64
+
+	mu      sync.Mutex
+	purged  Purges
+	flights map[Key]*Flight
+}
+
+// queued bounds the saves that wait for the shared store; beyond it an entry is in memory only.
+const queued = 256
+
+// New makes a cache. shared may be nil. Close ends it.
+func New(shared Store) *Cache {
+	c := &Cache{memory: newMemory(maxMemory), shared: shared, own: make([]byte, sha256.Size), purged: Purges{}, flights: map[Key]*Flight{}}
+	_, _ = rand.Read(c.own) // never fails
+	c.SetSecret("")
+	if shared != nil {
+		c.saves, c.done = make(chan func(), queued), make(chan struct{})
+		go func() {
+			defer close(c.done)
+			for save := range c.saves {
+				save()
+			}
+		}()
+	}
+	return c
+}
+
+// Close waits for saves under way. Nothing may be saved after it.
+func (c *Cache) Close() {
+	if c.shared != nil {
+		close(c.saves)
+		<-c.done
+	}
+}
+
+// SetSecret sets what entries in the shared store are sealed with: gateways that share it need the same. "" = a secret of this process. Entries that were
+// sealed with another are rejected from now on.
+func (c *Cache) SetSecret(pepper string) {
+	secret := c.own
+	if pepper != "" {
+		m := hmac.New(sha256.New, []byte(pepper))
+		_, _ = m.Write([]byte("sluice cache 1"))
+		secret = m.Sum(nil)
+	}
+	c.secret.Store(&secret)
+}
+
+// Load returns the answer under a key.
+func (c *Cache) Load(ctx context.Context, k Key, now time.Time) (*Entry, bool) {
+	e := c.near(k, now)
+	if e == nil && c.shared != nil {
+		e = c.far(ctx, k, now)
+	}
+	if e == nil {
+		c.misses.Add(1)
+		return nil, false
+	}
+	c.hits.Add(1)
+	return e, true
+}
+
+// near looks into the memory.
+func (c *Cache) near(k Key, now time.Time) *Entry {
+	e := c.memory.load(k, now)
+	if e != nil && !c.counts(e, now) {
+		c.memory.drop(k)
+		return nil
+	}
+	return e
+}
+
+// far looks into the shared store, and takes over what it finds.
+func (c *Cache) far(ctx context.Context, k Key, now time.Time) *Entry {
+	sealed, purged := c.shared.Load(ctx, k)
+	c.learn(purged)
+	if sealed == nil {
+		return nil
+	}
+	e, err := unseal(*c.secret.Load(), k, sealed)
+	if err != nil {
+		c.rejected.Add(1)
+		return nil
+	}
+	if !c.counts(e, now) {
+		return nil
+	}
+	c.memory.save(k, e, earlier(e.Expires, now.Add(nearTime)))
+	return e
+}
+
+// nearTime is how long what came from the shared store is believed without asking again: a purge at another gateway is heard of then.
+const nearTime = 2 * time.Second
+
+// counts reports whether an entry is neither too old nor purged.
+func (c *Cache) counts(e *Entry, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Before(e.Expires) && !c.purged.hold(e)
+}
+
+// Save keeps an answer, which nobody may change any more. The shared store gets it in the background.
+func (c *Cache) Save(k Key, e *Entry) {
+	if !e.Stored.Before(e.Expires) || len(e.Body) > MaxBody {
+		return
+	}
+	near := e.Expires
+	if c.shared != nil {
+		near = earlier(near, e.Stored.Add(nearTime))
+		select {
+		case c.saves <- func() { c.share(k, e) }:
+		default:
+			near = e.Expires // nobody else will have it
+		}
+	}
+	c.memory.save(k, e, near)
+}
+
+// share puts an entry into the shared store, sealed: others can write there.
+func (c *Cache) share(k Key, e *Entry) {
+	if sealed, err := seal(*c.secret.Load(), k, e); err == nil {
+		c.shared.Save(context.Background(), k, sealed, e.Expires.Sub(e.Stored))
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// maxPurges bounds what is remembered of purges; beyond it the oldest ones make way for one that names everything.
+const maxPurges = 1024
+
+// Purge forgets the answers that a filter names, here at once and at gateways that share the store within two seconds.
+func (c *Cache) Purge(ctx context.Context, f Filter, now time.Time) error {
+	c.learn(Purges{f: now})
+	if c.shared != nil {
+		return c.shared.Purge(ctx, f, now)
+	}
+	return nil
+}
+
+func (c *Cache) learn(p Purges) {
+	if len(p) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for f, at := range p {
+		if at.After(c.purged[f]) {
+			c.purged[f] = at
+		}
+	}
+	if len(c.purged) > maxPurges {
+		var last time.Time
+		for _, at := range c.purged {
+			if at.After(last) {
+				last = at
+			}
+		}
+		c.purged = Purges{Filter{}: last}
+	}
+}
+
+// Counts returns what the cache has seen and holds.
+func (c *Cache) Counts() Counts {
+	n, bytes := c.memory.size()
+	return Counts{c.hits.Load(), c.misses.Load(), c.rejected.Load(), n, bytes}
+}

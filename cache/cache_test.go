@@ -1,0 +1,284 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/sluice-gateway/sluice/internal/redis"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func entry(tenant, text string) *Entry {
+	return &Entry{Tenant: tenant, Route: "auto", Model: "gpt", Provider: "out", Stream: true, Header: map[string][]string{"Content-Type": {"text/event-stream"}},
+		Stored: now, Expires: now.Add(time.Hour), Body: []byte(text)}
+}
+
+// Parts cannot run into one another: every list of parts has its own key.
+func TestKeyOf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.StringN(0, 4, -1), 0, 5)
+		a, b := parts.Draw(t, "a"), parts.Draw(t, "b")
+		if (KeyOf(a...) == KeyOf(b...)) != cmp.Equal(a, b) {
+			t.Fatalf("%q and %q", a, b)
+		}
+	})
+}
+
+func TestSeal(t *testing.T) {
+	secret, k := []byte("secret"), KeyOf("a")
+	e := entry("acme", "data: x\n\n")
+	sealed, err := seal(secret, k, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := unseal(secret, k, sealed)
+	if err != nil || !got.Stored.Equal(e.Stored) || !got.Expires.Equal(e.Expires) {
+		t.Fatalf("%+v %v", got, err)
+	}
+	got.Stored, got.Expires = e.Stored, e.Expires
+	if d := cmp.Diff(e, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if _, err := unseal(secret, KeyOf("b"), sealed); err == nil {
+		t.Error("an entry counts under another key")
+	}
+	if _, err := unseal([]byte("other"), k, sealed); err == nil {
+		t.Error("an entry counts that was sealed elsewhere")
+	}
+	for i := range sealed {
+		bad := bytes.Clone(sealed)
+		bad[i] ^= 1
+		if _, err := unseal(secret, k, bad); err == nil {
+			t.Fatalf("byte %d may change", i)
+		}
+		if _, err := unseal(secret, k, sealed[:i]); err == nil {
+			t.Fatalf("%d bytes are enough", i)
+		}
+	}
+}
+
+func FuzzUnseal(f *testing.F) {
+	k := KeyOf("a")
+	sealed, err := seal([]byte("s"), k, entry("acme", "x"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sealed[32:])
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(_ *testing.T, rest []byte) { // signed, whatever it is: only a store's owner could do that
+		_, _ = unseal([]byte("s"), k, append(mac([]byte("s"), k, rest), rest...))
+	})
+}
+
+func TestLoadSave(t *testing.T) {
+	c := New(nil)
+	defer c.Close()
+	k := KeyOf("a")
+	if _, ok := c.Load(t.Context(), k, now); ok {
+		t.Error("found what nobody saved")
+	}
+	c.Save(k, entry("acme", "text"))
+	e, ok := c.Load(t.Context(), k, now.Add(time.Minute))
+	if !ok || string(e.Body) != "text" {
+		t.Fatalf("%+v %v", e, ok)
+	}
+	if _, ok := c.Load(t.Context(), k, now.Add(time.Hour)); ok {
+		t.Error("found what is too old")
+	}
+	c.Save(k, entry("acme", strings.Repeat("x", MaxBody+1)))
+	if _, ok := c.Load(t.Context(), k, now); ok {
+		t.Error("kept what is too long")
+	}
+	if n := c.Counts(); n.Hits != 1 || n.Misses != 3 || n.Rejected != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	const limit = 1 << 20
+	m := newMemory(limit)
+	for i := range 1000 {
+		m.save(KeyOf(fmt.Sprint(i)), &Entry{Body: make([]byte, 10_000)}, now.Add(time.Hour))
+	}
+	m.entries.CleanUp()
+	if n, bytes := m.size(); bytes > limit || n == 0 || n > 110 {
+		t.Errorf("%d entries, %d bytes", n, bytes)
+	}
+}
+
+func TestPurges(t *testing.T) {
+	e := entry("acme", "")
+	for _, tc := range []struct {
+		f    Filter
+		at   time.Duration
+		want bool
+	}{
+		{Filter{}, 0, true}, {Filter{}, -time.Second, false}, {Filter{Tenant: "acme"}, time.Second, true}, {Filter{Tenant: "other"}, time.Second, false},
+		{Filter{Tenant: "acme", Route: "auto", Model: "gpt"}, 0, true}, {Filter{Tenant: "acme", Route: "auto", Model: "x"}, 0, false}, {Filter{Route: "x"}, 0, false},
+	} {
+		if got := (Purges{tc.f: now.Add(tc.at)}).hold(e); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+	c := New(nil)
+	for i := range maxPurges + 1 {
+		if err := c.Purge(t.Context(), Filter{Tenant: fmt.Sprint(i)}, now.Add(time.Duration(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(c.purged) != 1 || !c.purged.hold(e) {
+		t.Errorf("%d purges", len(c.purged))
+	}
+}
+
+func TestFlights(t *testing.T) {
+	c, k := New(nil), KeyOf("a")
+	lead, leads := c.Join(k)
+	follow, too := c.Join(k)
+	other, alone := c.Join(KeyOf("b"))
+	if !leads || too || !alone || lead != follow || other == lead {
+		t.Fatal("who leads?")
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-follow.Over()
+		if e, how := follow.Result(); how != Landed || string(e.Body) != "x" {
+			t.Errorf("%v %v", e, how)
+		}
+	})
+	lead.End(entry("acme", "x"), Landed)
+	lead.End(nil, Died) // too late
+	wg.Wait()
+	if _, leads := c.Join(k); !leads {
+		t.Error("a flight that is over still has passengers")
+	}
+}
+
+// two are two gateways on one store.
+func two(t *testing.T) (a, b *Cache, m *miniredis.Miniredis) {
+	m = miniredis.RunT(t)
+	open := func() *Cache {
+		client, err := redis.Open(redis.Options{URL: "redis://" + m.Addr(), Timeout: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := New(NewShared(client))
+		c.SetSecret("pepper")
+		t.Cleanup(func() { _ = client.Close() })
+		return c
+	}
+	return open(), open(), m
+}
+
+func TestShared(t *testing.T) {
+	a, b, m := two(t)
+	k := KeyOf("a")
+	a.Save(k, entry("acme", "text"))
+	a.Close() // its saves are through
+	e, ok := b.Load(t.Context(), k, now)
+	if !ok || string(e.Body) != "text" {
+		t.Fatalf("%+v %v", e, ok)
+	}
+	if ttl := m.TTL(m.Keys()[0]); ttl != time.Hour {
+		t.Errorf("it lives for %v", ttl)
+	}
+	if b.near(k, now.Add(nearTime)) != nil {
+		t.Error("a gateway believes its copy for longer than two seconds")
+	}
+	if err := a.Purge(t.Context(), Filter{Tenant: "acme"}, now.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := b.Load(t.Context(), k, now.Add(nearTime)); ok {
+		t.Error("purged at one gateway, found at the other")
+	}
+	b.Close()
+}
+
+// TestPoisoned: what somebody else wrote into the store is no entry.
+func TestPoisoned(t *testing.T) {
+	a, b, m := two(t)
+	defer b.Close()
+	b.SetSecret("the pepper of somebody else")
+	k, other := KeyOf("a"), KeyOf("b")
+	a.Save(k, entry("acme", "text"))
+	a.Close()
+	if _, ok := b.Load(t.Context(), k, now); ok || b.Counts().Rejected != 1 {
+		t.Error("found what was sealed elsewhere")
+	}
+	b.SetSecret("pepper")
+	name := m.Keys()[0]
+	sealed, err := m.Get(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, write := range map[string]func() error{
+		"moved":   func() error { return m.Set(fmt.Sprintf("%s%x", entryPrefix, other), sealed) },
+		"changed": func() error { return m.Set(fmt.Sprintf("%s%x", entryPrefix, other), sealed[:len(sealed)-1]+"y") },
+		"empty":   func() error { return m.Set(fmt.Sprintf("%s%x", entryPrefix, other), "") },
+		"of a kind": func() error {
+			m.Del(fmt.Sprintf("%s%x", entryPrefix, other))
+			_, err := m.Lpush(fmt.Sprintf("%s%x", entryPrefix, other), "x")
+			return err
+		},
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := b.Load(context.Background(), other, now); ok {
+			t.Errorf("%s: found", what)
+		}
+		m.Del(fmt.Sprintf("%s%x", entryPrefix, other))
+	}
+	m.HSet(purgeKey, "no filter", "no time")
+	if _, ok := b.Load(t.Context(), k, now); !ok {
+		t.Error("a broken purge keeps entries away")
+	}
+}
+
+// TestStoreAway: without the store answers are in memory, and a purge says that the others do not know of it.
+func TestStoreAway(t *testing.T) {
+	a, b, m := two(t)
+	defer b.Close()
+	m.Close()
+	k := KeyOf("a")
+	a.Save(k, entry("acme", "text"))
+	if _, ok := a.Load(t.Context(), k, now.Add(time.Second)); !ok {
+		t.Error("not even here")
+	}
+	if _, ok := b.Load(t.Context(), k, now); ok {
+		t.Error("found from nowhere")
+	}
+	if a.Purge(t.Context(), Filter{}, now.Add(time.Second)) == nil {
+		t.Error("purged everywhere")
+	}
+	if _, ok := a.Load(t.Context(), k, now.Add(time.Second)); ok {
+		t.Error("not even purged here")
+	}
+	a.Close()
+}
+
+func BenchmarkLoad(b *testing.B) {
+	c, k := New(nil), KeyOf("a")
+	c.Save(k, entry("acme", strings.Repeat("x", 2000)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := c.Load(b.Context(), k, now); !ok {
+			b.Fatal("miss")
+		}
+	}
+}

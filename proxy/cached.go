@@ -1,0 +1,320 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluice-gateway/sluice/cache"
+	"github.com/sluice-gateway/sluice/internal/jsonedit"
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/telemetry"
+)
+
+// What the record and x-sluice-cache say of an exchange on a route with a cache.
+const (
+	cacheHit    = "hit"    // the answer was recorded, or another exchange's that asked the same at the same time
+	cacheMiss   = "miss"   // it was not; if it can be kept, it is now
+	cacheBypass = "bypass" // it was not looked for and is not kept
+)
+
+// caching is an exchange's part in the cache.
+type caching struct {
+	digest [sha256.Size]byte // of what the client asks, but for the model and the form of the answer
+	flight *cache.Flight     // of the requests that ask the same
+	leads  bool
+	found  *cache.Entry  // before anything was reserved
+	age    time.Duration // of the recorded answer that the client got
+}
+
+// openCache finds out what the cache has to do with the exchange: nothing, or a part in it.
+func (x *Exchange) openCache() {
+	if x.route == nil || x.route.Cache == nil || x.pass != nil {
+		return
+	}
+	x.rec.Cache = cacheBypass
+	noStore, _ := x.cacheControl()
+	if noStore || !x.repeatable() {
+		return
+	}
+	body, err := jsonedit.AppendCanonical(nil, x.body, "model", "stream", "stream_options")
+	if err != nil {
+		return
+	}
+	x.rec.Cache = cacheMiss
+	x.caching = &caching{digest: sha256.Sum256(body)}
+}
+
+// repeatable reports whether the same request may be given the same answer.
+func (x *Exchange) repeatable() bool {
+	c, e := x.route.Cache, x.env
+	if x.mode != BodyWhole || c.Exact == 0 || e.N > 1 {
+		return false
+	}
+	for _, name := range []string{"Range", "If-None-Match", "If-Modified-Since"} {
+		if x.head.Header.Get(name) != "" {
+			return false
+		}
+	}
+	switch {
+	case e.Op == llm.OpEmbeddings: // nothing is drawn
+		return true
+	case !e.Op.Generates():
+		return false
+	}
+	return c.Force || e.HasTemp && e.Temperature == 0
+}
+
+// cacheControl reads what the client says of recorded answers.
+func (x *Exchange) cacheControl() (noStore, noCache bool) {
+	for _, v := range x.head.Header["Cache-Control"] {
+		for d := range strings.SplitSeq(v, ",") {
+			d = strings.TrimSpace(d)
+			noStore = noStore || strings.EqualFold(d, "no-store")
+			noCache = noCache || strings.EqualFold(d, "no-cache")
+		}
+	}
+	return noStore, noCache
+}
+
+// cacheKey names the answer that a model gives to the request.
+func (x *Exchange) cacheKey(m *policies.Model) cache.Key {
+	h := x.head.Header
+	return cache.KeyOf("exact 1", x.tenantName(), x.route.Name, x.route.Cache.Version, m.Key, m.Identity(), x.env.Op.String(), x.head.Method,
+		x.head.URL.EscapedPath(), withoutKeys(x.head.URL.RawQuery), h.Get("Openai-Beta"), h.Get("Anthropic-Beta"), h.Get("Anthropic-Version"), string(x.caching.digest[:]))
+}
+
+// tenantName is the partition of the exchange: one for each tenant, and one for everybody where nobody is asked for a key.
+func (x *Exchange) tenantName() string {
+	if x.key == nil {
+		return ""
+	}
+	return x.key.Tenant.Name
+}
+
+// recorded reports whether the answer is there already, so that no budget need pay for it. Where there is none to ask, nothing is looked up yet.
+func (x *Exchange) recorded() bool {
+	x.openCache()
+	if _, noCache := x.cacheControl(); noCache || x.caching == nil || !x.tab.Budgeted() {
+		return false
+	}
+	e, ok := x.g.cache.Load(context.Background(), x.cacheKey(x.plan.Attempts[0].Model), time.Now())
+	if ok && x.planned(e) != nil {
+		x.caching.found = e
+	}
+	return x.caching.found != nil
+}
+
+// fromCache answers from the cache, or takes the exchange's part in the flight of its like. It waits for nobody.
+func (x *Exchange) fromCache() *Reply {
+	if _, noCache := x.cacheControl(); noCache || x.caching == nil {
+		return nil
+	}
+	if e := x.caching.found; e != nil {
+		if r := x.replay(e); r != nil {
+			return r
+		}
+	}
+	return x.board()
+}
+
+// board looks the answer up and, where there is none, joins or begins the flight that brings it.
+func (x *Exchange) board() *Reply {
+	c, k := x.caching, x.cacheKey(x.plan.Attempts[0].Model)
+	for {
+		if e, ok := x.g.cache.Load(context.Background(), k, time.Now()); ok {
+			if r := x.replay(e); r != nil {
+				x.land(nil, cache.Died)
+				return r
+			}
+		}
+		if c.leads { // nobody brought it between the look and the flight's beginning
+			return nil
+		}
+		if c.flight, c.leads = x.g.cache.Join(k); !c.leads {
+			return nil
+		}
+	}
+}
+
+// flying reports whether the exchange waits for an answer that another one brings.
+func (x *Exchange) flying() bool {
+	c := x.caching
+	return c != nil && c.flight != nil && !c.leads
+}
+
+// touchesCache reports whether somebody must see the answer for the cache's sake.
+func (x *Exchange) touchesCache() bool { return x.caching != nil }
+
+// alight goes on with an exchange whose flight is over or has taken too long: with the flight's answer, or with attempts of its own. wait: another flight has
+// begun, and the exchange is in it.
+func (x *Exchange) alight() (r *Reply, wait bool) {
+	c := x.caching
+	select {
+	case <-c.flight.Over():
+	default:
+		if time.Now().Before(x.total) {
+			return nil, true
+		}
+		c.flight = nil
+		return nil, false
+	}
+	e, how := c.flight.Result()
+	c.flight = nil
+	switch {
+	case how == cache.Landed:
+		if r := x.replay(e); r != nil {
+			return r, false
+		}
+	case how == cache.Died:
+		r := x.board()
+		return r, r == nil && x.flying()
+	}
+	return nil, false
+}
+
+// replay makes the client's answer of a recorded one: it is decoded and encoded as if the upstream had just sent it. Nil: it is none for this client.
+func (x *Exchange) replay(e *cache.Entry) *Reply {
+	planned := x.planned(e)
+	if planned == nil {
+		return nil
+	}
+	now := time.Now()
+	a := &attempt{plan: *planned, provider: planned.Model.Provider, status: http.StatusOK, kind: answerEvents, stream: e.Stream,
+		rec: &telemetry.Attempt{Start: now, End: now}} // nobody's attempt: nothing of it is counted
+	before := x.attempt
+	x.attempt = a
+	a.head = answerFields(e.Header, -1)
+	x.openCodecs(a)
+	body, v := x.writeEvents(nil, e.Body, true)
+	if v.Action != Done || x.rec.Outcome != "ok" {
+		x.attempt, x.finished, x.failed = before, false, nil
+		return nil
+	}
+	r := &x.rec
+	r.Cache, r.Tier, r.Model, r.Provider = cacheHit, planned.Tier, planned.Model.Key, planned.Model.Provider.Name
+	r.ResponseID, r.ResponseModel, r.Finish = a.rec.ResponseID, a.rec.ResponseModel, a.rec.Finish
+	x.caching.age = max(0, now.Sub(e.Stored))
+	return &Reply{Status: r.Status, Header: x.clientFields(a.head), Body: body}
+}
+
+// planned returns the attempt of the plan that a recorded answer could have come from; nil when there is none: what the request's boundaries and
+// residency leave out is in no plan.
+func (x *Exchange) planned(e *cache.Entry) *policies.Attempt {
+	if e.Tenant != x.tenantName() || e.Route != x.route.Name {
+		return nil
+	}
+	if e.Stream && !x.env.Stream && x.env.Unfoldable != "" {
+		return nil
+	}
+	for i := range x.plan.Attempts {
+		if a := &x.plan.Attempts[i]; a.Model.Key == e.Model && a.Model.Provider.Name == e.Provider {
+			return a
+		}
+	}
+	return nil
+}
+
+// cacheFields say how the answer came about.
+func (x *Exchange) cacheFields(fields []Field) []Field {
+	if x.rec.Cache == "" {
+		return fields
+	}
+	fields = append(fields, Field{"X-Sluice-Cache", x.rec.Cache})
+	if x.rec.Cache == cacheHit {
+		fields = append(fields, Field{"Age", strconv.Itoa(int(x.caching.age.Seconds()))})
+	}
+	return fields
+}
+
+// tape is an answer while it is recorded.
+type tape struct {
+	header http.Header
+	body   []byte
+	full   bool // it is too long
+	barred bool // it holds what is never kept
+}
+
+// record begins to record an attempt's answer where it may be kept. What carries on another attempt's answer is only a part of one.
+func (x *Exchange) record(a *attempt, h http.Header) {
+	if x.caching == nil || a.status != http.StatusOK || a.rescue != nil || x.committed {
+		return
+	}
+	a.tape = &tape{header: http.Header{}}
+	for name, values := range h {
+		if !drops(name) {
+			a.tape.header[name] = values
+		}
+	}
+}
+
+// take records the next bytes of the answer.
+func (t *tape) take(chunk []byte) {
+	if t == nil || t.full {
+		return
+	}
+	if len(t.body)+len(chunk) > cache.MaxBody {
+		t.full, t.body = true, nil
+		return
+	}
+	t.body = append(t.body, chunk...)
+}
+
+// see looks for what is never kept: calls of tools, refusals.
+func (t *tape) see(e *llm.Event) {
+	if t != nil && (e.Kind == llm.EventTool || e.Kind == llm.EventRefusal && len(e.Text) > 0) {
+		t.barred = true
+	}
+}
+
+// keepAnswer stores the answer that is complete now, and gives it to those who wait for it.
+func (x *Exchange) keepAnswer(a *attempt) {
+	t := a.tape
+	if t == nil {
+		return
+	}
+	a.tape = nil
+	if t.full || t.barred || !x.wholeAnswer(a) {
+		x.land(nil, cache.Alone)
+		return
+	}
+	m, now := a.plan.Model, time.Now()
+	e := &cache.Entry{Tenant: x.tenantName(), Route: x.route.Name, Model: m.Key, Provider: m.Provider.Name, Stream: a.stream, Header: t.header,
+		Stored: now, Expires: now.Add(x.route.Cache.Exact), Body: t.body}
+	x.g.cache.Save(x.cacheKey(m), e)
+	x.land(e, cache.Landed)
+}
+
+// wholeAnswer reports whether every choice came to the end that the model wanted.
+func (x *Exchange) wholeAnswer(a *attempt) bool {
+	if !x.env.Op.Generates() {
+		return true
+	}
+	for _, why := range a.rec.Finish {
+		if why != "stop" {
+			return false
+		}
+	}
+	return len(a.rec.Finish) > 0
+}
+
+// land ends the flight that the exchange leads.
+func (x *Exchange) land(e *cache.Entry, how cache.Landing) {
+	if c := x.caching; c != nil && c.leads {
+		c.flight.End(e, how)
+		c.flight, c.leads = nil, false
+	}
+}
+
+// leaveFlight lets go of those who wait for an exchange that is over and brought nothing. A client that left is no reason for the next one to fail.
+func (x *Exchange) leaveFlight() {
+	how := cache.Alone
+	if x.rec.Outcome == "client_gone" || x.rec.Outcome == "internal_error" {
+		how = cache.Died
+	}
+	x.land(nil, how)
+}

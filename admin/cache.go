@@ -25,7 +25,6 @@ func (s *server) purge(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "invalid_request_error", "The body must be {tenant?, route?, model?}.")
 		return
 	}
-	note(r, body.Tenant, body.Route)
 	f := cache.Filter{Tenant: body.Tenant, Route: body.Route, Model: body.Model}
 	if err := s.o.Gateway.Purge(r.Context(), f); err != nil {
 		fail(w, http.StatusServiceUnavailable, "state_unavailable", "Purged here; the gateways that share the state could not be told.")

@@ -61,7 +61,6 @@ type wall struct {
 	gateway *proxy.Gateway
 	keys    map[string]string // by tenant
 	left    map[string]int    // requests by their own count
-	turn    map[string]int
 
 	mu     sync.Mutex
 	asking string         // the tenant on whose behalf the upstream is asked now

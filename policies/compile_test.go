@@ -140,7 +140,7 @@ telemetry: {content: full, otlp: {endpoint: {env: NOT_SET}}}
 		got = append(got, n.Path)
 	}
 	want := []string{
-		"providers.out.on_cancel", "providers.far.on_cancel", "routes.auto.lossy", "routes.auto.rules[1]",
+		"routes.auto.lossy", "routes.auto.rules[1]",
 		"routes.auto.content", "routes.auto.timeouts.idle", "routes.second.match[0]",
 		"telemetry.content", "telemetry.otlp.endpoint",
 	}

@@ -7,20 +7,11 @@ func (c *compiler) later(root *node) {
 			c.notice(v, "no effect in this version: %s", effect)
 		}
 	}
-	for _, e := range root.at("providers").each() {
-		c.laterProvider(e.value, inert)
-	}
 	for _, e := range root.at("routes").each() {
 		c.laterRoute(e.value, inert)
 	}
 	if root.at("telemetry").at("content").str("off") != "off" {
 		inert(root.at("telemetry"), "content", "no content is recorded")
-	}
-}
-
-func (c *compiler) laterProvider(n *node, inert func(n *node, key, why string)) {
-	if on := n.at("on_cancel"); on != nil && on.text != "cancel" {
-		inert(n, "on_cancel", "the upstream is cancelled when a client leaves")
 	}
 }
 

@@ -48,6 +48,7 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 		return Upstream{}, x.attemptFailed(err, "not_sent")
 	}
 	up.Header = x.upstreamFields(a)
+	up.Drain = a.provider.Cancel == "drain"
 	x.asked++
 	x.openEarly()
 	a.sent = time.Now()

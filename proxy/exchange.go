@@ -58,6 +58,8 @@ type Exchange struct {
 
 	opener     int               // index in the record of the attempt that the answer began with
 	voice      llm.Encoder       // that attempt's: it says the last word of a stream that breaks
+	left       int               // bytes of the answer's text when the client left and the provider is drained
+	drained    bool              // that is so
 	unprefixed []*policies.Model // models that refused an answer's beginning
 
 	committed bool // the client has, or is about to have, its first byte

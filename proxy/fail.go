@@ -352,13 +352,19 @@ func (x *Exchange) clientGone() Verdict {
 	if x.opened() {
 		x.rec.Status = http.StatusOK
 	}
-	if a := x.attempt; a != nil && a.rec.End.IsZero() {
-		a.rec.Class, a.rec.Cause = llm.ClassCanceled, CauseClientGone.String()
-		if a.lease != nil {
-			a.lease.Cancel()
-		}
-		x.endAttempt(a)
+	a := x.attempt
+	if a == nil || !a.rec.End.IsZero() {
+		return Verdict{Action: Stop}
 	}
+	a.rec.Class, a.rec.Cause = llm.ClassCanceled, CauseClientGone.String()
+	if a.lease != nil {
+		a.lease.Cancel()
+	}
+	if x.draining() {
+		x.drained, x.left = true, a.outBytes
+		return Verdict{Action: Drain}
+	}
+	x.endAttempt(a)
 	return Verdict{Action: Stop}
 }
 

@@ -58,6 +58,7 @@ type Upstream struct {
 	Body     []byte  // nil = the client's own bytes, untouched but for Splice
 	Splice   *Splice
 	Connect  time.Duration // limit of the connection's making
+	Drain    bool          // the client's leaving must not end it: Fail(CauseClientGone) says what does
 }
 
 // Action is what a plane does next.
@@ -71,6 +72,7 @@ const (
 	Done                 // what Write appended is the end of the answer
 	Answer               // drop this upstream and send Verdict.Reply; nothing was sent yet
 	Stop                 // drop everything: the client is gone
+	Drain                // the client is gone, and the answer is read on: Write takes it, and nothing goes anywhere
 	Wait                 // nothing is sent yet: when Exchange.Waiting says so, Attempt(Verdict.Attempt) again
 )
 

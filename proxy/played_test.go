@@ -33,6 +33,7 @@ type playing struct {
 	answer testkit.Answer
 	out    []byte
 	last   time.Time // of the last byte to the client
+	drains bool      // the client's leaving does not end the attempt
 }
 
 func (p *played) ask(r *testkit.Request) testkit.Answer {
@@ -141,7 +142,9 @@ func (c *playing) follow(v proxy.Verdict) {
 			c.reply(v.Reply)
 			return
 		case proxy.Stop:
-			c.answer.End = "aborted"
+			if c.answer.End == "" {
+				c.answer.End = "aborted"
+			}
 			if !c.leave.IsZero() && !time.Now().Before(c.leave) {
 				c.answer.End = "left"
 			}
@@ -169,6 +172,7 @@ func (c *playing) try(i int) proxy.Verdict {
 	if c.last.IsZero() {
 		c.last = time.Now()
 	}
+	c.drains = up.Drain
 	ctx, cancel := context.WithTimeout(context.Background(), up.Connect)
 	defer cancel()
 	ctx, cancel = context.WithDeadline(ctx, c.until())
@@ -208,7 +212,7 @@ func (c *playing) await(conn net.Conn, br *bufio.Reader) {
 		until := c.until()
 		_ = conn.SetReadDeadline(c.sooner(until))
 		_, err := br.Peek(1)
-		_ = conn.SetReadDeadline(until)
+		_ = conn.SetReadDeadline(c.patience())
 		if ne, ok := err.(net.Error); !ok || !ne.Timeout() || !c.breakSilence() {
 			return
 		}
@@ -280,12 +284,17 @@ func (c *playing) carry(conn net.Conn, br *bufio.Reader, body io.Reader) proxy.V
 	}
 	buf := make([]byte, size)
 	for {
-		_ = conn.SetReadDeadline(c.until())
+		_ = conn.SetReadDeadline(c.patience())
 		if br != nil {
 			c.await(conn, br)
 		}
 		n, err := body.Read(buf)
 		end := errors.Is(err, io.EOF)
+		if c.drains {
+			if v, left := c.left(); left && v.Action != proxy.Drain {
+				return v
+			}
+		}
 		var v proxy.Verdict
 		if n > 0 || end {
 			c.out, v = c.x.Write(c.out[:0], buf[:n], end)
@@ -304,6 +313,26 @@ func (c *playing) carry(conn net.Conn, br *bufio.Reader, body io.Reader) proxy.V
 			return c.fail(err, proxy.CauseCut)
 		}
 	}
+}
+
+// left tells the exchange, once, that the client has gone.
+func (c *playing) left() (proxy.Verdict, bool) {
+	if c.leave.IsZero() || time.Now().Before(c.leave) {
+		return proxy.Verdict{}, false
+	}
+	v := c.x.Fail(proxy.CauseClientGone, nil)
+	if v.Action == proxy.Drain {
+		c.leave, c.answer.End = time.Time{}, "left"
+	}
+	return v, true
+}
+
+// patience is how long a read may take: the leaving of a client does not break off what is drained.
+func (c *playing) patience() time.Time {
+	if c.drains {
+		return c.x.Deadline()
+	}
+	return c.until()
 }
 
 // until is the time at which the plane looks up: the exchange's limit or the client's leaving.

@@ -16,6 +16,9 @@ const maxHeld = 256 << 10
 // (its framing ended cleanly; a lost connection is Fail(CauseCut)). Its output does not depend on where the bytes were cut.
 func (x *Exchange) Write(dst, chunk []byte, end bool) ([]byte, Verdict) {
 	a := x.attempt
+	if x.drained {
+		return dst, x.drain(chunk, end)
+	}
 	switch a.kind {
 	case answerOpaque:
 		return x.writeOpaque(dst, chunk, end)

@@ -49,6 +49,9 @@ type call struct {
 	sent bool // the head went to the client
 	out  []byte
 
+	drains bool // the attempt in flight is read on when the client leaves
+	gone   bool // it is
+
 	quiet quiet
 	hung  atomic.Bool // the client was hung up on
 }
@@ -176,7 +179,11 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 		return c.finish(v)
 	}
 	c.quiet.arm(c, c.x.Silence())
-	ctx, cancel := context.WithCancel(context.WithValue(c.r.Context(), connectKey{}, up.Connect))
+	parent := c.r.Context()
+	if c.drains = up.Drain; c.drains {
+		parent = context.WithoutCancel(parent)
+	}
+	ctx, cancel := context.WithCancel(context.WithValue(parent, connectKey{}, up.Connect))
 	defer cancel()
 	watch := newWatch(c.x, cancel, c.hangUp)
 	defer watch.stop()
@@ -195,7 +202,7 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 	watch.look()
 	if v.Action == proxy.More {
 		if err := c.head(); err != nil {
-			return c.x.Fail(proxy.CauseClientGone, err)
+			return c.x.Fail(proxy.CauseClientGone, err) // its bytes pass unread: nothing is drained
 		}
 	}
 	return c.carry(body, buf, watch)
@@ -231,6 +238,11 @@ func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
 
 // pass hands a chunk to the exchange and what comes of it to the client; true = the verdict ends the attempt.
 func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) {
+	if c.drains && !c.gone && c.r.Context().Err() != nil {
+		if v, over := c.leave(c.r.Context().Err()); over {
+			return v, true
+		}
+	}
 	var v proxy.Verdict
 	c.out, v = c.x.Write(c.out[:0], chunk, end)
 	watch.look()
@@ -244,14 +256,25 @@ func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) 
 		return v, true
 	}
 	if err := c.send(c.out); err != nil && v.Action != proxy.Done {
-		return c.x.Fail(proxy.CauseClientGone, err), true
+		return c.leave(err)
 	}
 	return v, v.Action != proxy.More
 }
 
+// leave tells the exchange that the client has gone; true = that ends the attempt.
+func (c *call) leave(err error) (proxy.Verdict, bool) {
+	v := c.x.Fail(proxy.CauseClientGone, err)
+	c.gone = v.Action == proxy.Drain
+	return v, !c.gone
+}
+
 // fail names what the plane saw and asks what follows from it.
 func (c *call) fail(watch *watch, err error, dialing bool) proxy.Verdict {
-	return c.finish(c.x.Fail(c.causeOf(watch, err, dialing), err))
+	v := c.x.Fail(c.causeOf(watch, err, dialing), err)
+	if v.Action == proxy.Drain { // there is nothing left to read
+		v.Action = proxy.Stop
+	}
+	return c.finish(v)
 }
 
 // finish sends the last word of a stream that ended outside its bytes.

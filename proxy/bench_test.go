@@ -117,3 +117,26 @@ func BenchmarkPassEvent(b *testing.B) {
 	}
 	x.End()
 }
+
+// BenchmarkStream is a whole stream of sixty events, kept to be carried on and not: the difference is what a rescue costs those who need none.
+func BenchmarkStream(b *testing.B) {
+	last := []byte(`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"big-70b","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\ndata: [DONE]\n\n")
+	for _, rescue := range []string{"verified", "off"} {
+		b.Run("rescue="+rescue, func(b *testing.B) {
+			r := newRig(b, true)
+			r.gateway.Swap(compile(b, []byte(strings.Replace(benchPolicy, "  auto:\n", "  auto:\n    rescue: "+rescue+"\n", 1))))
+			b.ReportAllocs()
+			for b.Loop() {
+				x := r.stream(b)
+				for range 59 {
+					x.Write(r.dst[:0], passEvent, false)
+				}
+				if _, v := x.Write(r.dst[:0], last, true); v.Action != proxy.Done {
+					b.Fatalf("%+v", v)
+				}
+				x.End()
+				x.Release()
+			}
+		})
+	}
+}

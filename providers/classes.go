@@ -48,6 +48,7 @@ var peculiar = map[string]rule{
 	"bedrock":    bedrockRule,
 	"cloudflare": cloudflareRule,
 	"gemini":     geminiRule,
+	"groq":       groqRule,
 	"mistral":    mistralRule,
 	"openrouter": openrouterRule,
 }
@@ -123,6 +124,14 @@ func geminiRule(class llm.Class, status int, _ http.Header, b openai.ErrorBody) 
 		return llm.ClassQuotaHard
 	case b.Reason == "FAILED_PRECONDITION" && has(text, "billing", "location"):
 		return llm.ClassAuth
+	}
+	return common(class, b)
+}
+
+// groqRule: a prompt of more tokens than the plan allows a minute is a 413, and fits a model with another limit.
+func groqRule(class llm.Class, status int, _ http.Header, b openai.ErrorBody) llm.Class {
+	if status == http.StatusRequestEntityTooLarge && b.Code == "rate_limit_exceeded" {
+		return llm.ClassCapacity
 	}
 	return common(class, b)
 }

@@ -99,6 +99,9 @@ func (g *grams) room(kind, n int) {
 // word adds a token of hash k, spelt w, at pos of a text of total bytes; mid says that it stands behind a point without a blank. In the middle
 // of a long text only words are read, for what is to be done stands at its ends.
 func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
+	if len(w) >= blobBytes && blob(w) {
+		return
+	}
 	if c := w[0]; c >= '0' && c <= '9' {
 		k = numberHash(w)
 		g.numbers.add(w, mid)
@@ -128,6 +131,18 @@ func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
 		g.room(gramPart, partsMax+3)
 		g.parts(w)
 	}
+}
+
+// blobBytes is from what length on a token with a digit is no word of any language: a key, a hash, something encoded.
+const blobBytes = 16
+
+func blob(w string) bool {
+	for i := 0; i < len(w); i++ {
+		if w[i] >= '0' && w[i] <= '9' {
+			return true
+		}
+	}
+	return false
 }
 
 // numberHash makes numbers of as many digits alike.

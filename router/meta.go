@@ -20,26 +20,43 @@ type cuts struct {
 	c [maxCuts]cut
 }
 
-// asides are where phrases to the router stand in a text. What does not fit is read as text: nothing can be emptied by talk.
+// asides are where phrases to the router end in a text, and which of them are words that others use too. What does not fit is read as text:
+// nothing can be emptied by talk.
 type asides struct {
-	n  int
-	at [maxCuts]int
+	n    int
+	at   [maxCuts]int
+	weak [maxCuts]bool
 }
 
-func (t *asides) add(at int) {
-	if t.n < maxCuts && (t.n == 0 || t.at[t.n-1] < at) {
-		t.at[t.n] = at
+func (t *asides) add(at int, weak bool) {
+	if t.n > 0 && t.at[t.n-1] >= at {
+		t.weak[t.n-1] = t.weak[t.n-1] && weak
+		return
+	}
+	if t.n < maxCuts {
+		t.at[t.n], t.weak[t.n] = at, weak
 		t.n++
 	}
 }
 
 // cuts returns what is left out of a text for the talk in it.
 func (t *asides) cuts(text string) (c cuts) {
-	for _, at := range t.at[:t.n] {
+	for i, at := range t.at[:t.n] {
 		if c.n > 0 && at < c.c[c.n-1].to {
 			continue
 		}
-		c.c[c.n] = around(text, at)
+		k := around(text, at, t.weak[i])
+		if t.weak[i] && !t.meant(text, i, k) {
+			continue
+		}
+		c.c[c.n] = k
+		c.n++
+	}
+	if k, ok := staged(text); ok && c.n > 0 {
+		if c.n == maxCuts {
+			c.n--
+		}
+		c.c[c.n] = k
 		c.n++
 	}
 	slices.SortFunc(c.c[:c.n], func(a, b cut) int { return a.from - b.from })
@@ -53,17 +70,119 @@ func (t *asides) cuts(text string) (c cuts) {
 		n++
 	}
 	c.n = n
+	c.tidy(text)
 	return c
 }
 
-// around returns what goes with the phrase that ends with the word at an offset: the markup it is in, or else the sentence.
-func around(text string, at int) cut {
+// tidy widens the cuts over what is left of the talk between and beside them: blanks, rules, quotes, a word or two.
+func (c *cuts) tidy(text string) {
+	n := 0
+	for _, k := range c.c[:c.n] {
+		for k.from > 0 {
+			line := strings.LastIndexByte(text[:k.from-1], '\n') + 1
+			rest := text[line:k.from]
+			if !mute(rest) && !(words(rest) <= 2 && strings.HasSuffix(strings.TrimRight(rest, " \n"), ":") && line+len(rest) == k.from) {
+				break
+			}
+			k.from = line
+		}
+		for k.to < len(text) && text[k.to] <= ' ' {
+			k.to++
+		}
+		for k.to < len(text) && text[k.to-1] == '\n' {
+			line := len(text)
+			if i := strings.IndexByte(text[k.to:], '\n'); i >= 0 {
+				line = k.to + i + 1
+			}
+			if !mute(text[k.to:line]) {
+				break
+			}
+			k.to = line
+		}
+		if n > 0 && (k.from <= c.c[n-1].to || k.from-c.c[n-1].to <= residue && words(text[c.c[n-1].to:k.from]) <= 2) {
+			c.c[n-1].to = max(c.c[n-1].to, k.to)
+			continue
+		}
+		c.c[n] = k
+		n++
+	}
+	c.n = n
+}
+
+// residue is how many bytes between two cuts go with them.
+const residue = 24
+
+// tight returns one cut, from the beginning to the last phrase: for a text that goes on behind it without a stop.
+func (t *asides) tight(text string) (c cuts) {
+	_, end := tokenAt(text, t.at[t.n-1])
+	c.c[0], c.n = cut{0, end}, 1
+	return c
+}
+
+func (c *cuts) bytes() (n int) {
+	for _, k := range c.c[:c.n] {
+		n += k.to - k.from
+	}
+	return n
+}
+
+// meant reports whether a word that others use too is said to the router: beside another such word or phrase in its sentence, or as the one that
+// is spoken to.
+func (t *asides) meant(text string, i int, k cut) bool {
+	for j, at := range t.at[:t.n] {
+		if j != i && at >= k.from && at < k.to {
+			return true
+		}
+	}
+	at := t.at[i]
+	_, end := tokenAt(text, at)
+	for end < len(text) && alone(firstRune(text[end:])) { // a script without blanks: the word goes on
+		_, n := utf8.DecodeRuneInString(text[end:])
+		end += n
+	}
+	if end >= len(text) || at-k.from > spokenTo {
+		return false
+	}
+	r := firstRune(text[end:])
+	return r == ':' || r == '：' || r == ',' && at-k.from < 12
+}
+
+// spokenTo is how far into a sentence, in bytes, the one that it speaks to may be named.
+const spokenTo = 40
+
+func firstRune(s string) rune {
+	r, _ := utf8.DecodeRuneInString(s)
+	return r
+}
+
+// staged finds a conversation that is played within a text, or examples: of it the last turn is the user's.
+func staged(text string) (cut, bool) {
+	for _, who := range [...]string{"User:", "Human:", "Q:", "Input:"} {
+		i := strings.LastIndex(text, "\n"+who)
+		if i >= 0 && strings.HasPrefix(text, who) || i >= 0 && strings.Contains(text[:i], "ssistant:") {
+			return cut{0, i + 1 + len(who)}, true
+		}
+	}
+	return cut{}, false
+}
+
+// backwards turns the direction of what follows: nobody types it.
+const backwards = 0x202E
+
+// around returns what goes with the phrase whose last word is at an offset: the markup it is in, or else the sentence.
+func around(text string, at int, weak bool) cut {
+	if firstRune(text[at:]) == backwards {
+		if n := strings.Index(text[at:], "\u202c"); n >= 0 {
+			return cut{at, at + n + 3}
+		}
+		return cut{at, len(text)}
+	}
 	for _, find := range [...]func(string, int) (cut, bool){element, object, bracket, setting} {
 		if k, ok := find(text, at); ok {
 			return k
 		}
 	}
-	return sentence(text, at)
+	return sentence(text, at, !weak)
 }
 
 const (
@@ -130,10 +249,31 @@ func object(text string, at int) (k cut, ok bool) {
 		}
 		from += i
 		if to := balanced(text, from, '{', '}', maxElement); to > at {
-			return cut{from, to}, true
+			return fenced(text, listed(text, cut{from, to})), true
 		}
 	}
 	return cut{}, false
+}
+
+// listed widens an object to the list that it opens.
+func listed(text string, k cut) cut {
+	if k.from > 0 && text[k.from-1] == '[' {
+		if to := balanced(text, k.from-1, '[', ']', 2*maxElement); to > 0 {
+			return cut{k.from - 1, to}
+		}
+	}
+	return k
+}
+
+// fenced widens a cut to the fence around it, when there is nothing else in it.
+func fenced(text string, k cut) cut {
+	before := strings.TrimRight(text[:k.from], " \n")
+	after := strings.TrimLeft(text[k.to:], " \n")
+	open := strings.LastIndex(before, "```")
+	if open < 0 || !strings.HasPrefix(after, "```") || words(before[open:]) != 1 {
+		return k
+	}
+	return cut{open, len(text) - len(after) + 3}
 }
 
 // balanced returns where what opens at an offset has been closed, 0 if it is not.
@@ -156,7 +296,8 @@ func balanced(text string, from int, open, end byte, most int) int {
 func bracket(text string, at int) (cut, bool) {
 	line := strings.LastIndexByte(text[:at], '\n') + 1
 	low := max(line, at-maxBracket)
-	for _, pair := range [...]struct{ open, end string }{{"<!--", "-->"}, {"/*", "*/"}, {"[[", "]]"}, {"[", "]"}, {"(", ")"}, {"**", "**"}} {
+	for _, pair := range [...]struct{ open, end string }{{"<!--", "-->"}, {"[INST]", "[/INST]"}, {"[SYS]", "[/SYS]"},
+		{"[SYSTEM]", "[/SYSTEM]"}, {"<<<SYS>>>", "<<</SYS>>>"}, {"<<SYS>>", "<</SYS>>"}, {"/*", "*/"}, {"[[", "]]"}, {"[", "]"}, {"(", ")"}, {"**", "**"}} {
 		i := strings.LastIndex(text[low:at], pair.open)
 		if i < 0 {
 			continue
@@ -200,15 +341,18 @@ func spaceBefore(text string, i int) bool {
 }
 
 // addressed is how far from its beginning a sentence may be about the router for a colon to end that part of it: "router: …".
-const addressed = 90
+const (
+	addressed   = 90
+	colonWithin = 24 // … and how far behind the phrase that colon may be
+)
 
 // sentence returns the sentence around an offset, or the part of it that is set off from the rest: behind a dash or before a colon, or from a
 // capital on where somebody went on without a full stop.
-func sentence(text string, at int) cut {
+func sentence(text string, at int, colon bool) cut {
 	from := begins(text, at)
 	to := at
 	for to < len(text) {
-		if n := ends(text, to, at-from < addressed); n > 0 {
+		if n := ends(text, to, colon && at-from < addressed && to-at < colonWithin); n > 0 {
 			to += n
 			break
 		}
@@ -228,7 +372,7 @@ func begins(text string, at int) int {
 			if strings.ContainsRune(".!?…。！？;|", last) || strings.HasSuffix(before, " -") || strings.HasSuffix(before, "--") || strings.HasSuffix(before, "—") || strings.HasSuffix(before, "–") {
 				return i
 			}
-			if capital < 0 && i < len(text) && text[i] >= 'A' && text[i] <= 'Z' && at-i < addressed && last != ',' && last != ':' {
+			if capital < 0 && i < len(text) && text[i] >= 'A' && text[i] <= 'Z' && at-i < addressed && last != ',' && last != ':' && !(text[i] == 'I' && i+1 < len(text) && text[i+1] == ' ') {
 				capital = i
 			}
 		}

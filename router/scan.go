@@ -21,11 +21,11 @@ type scan struct {
 	open       uint8                 // which entries of tail count, as bits
 	tail       [maxPhrase - 1]uint64 // the last one, two, … tokens of the sentence, where a phrase of the lexicon begins so
 
-	words, known, numbers, sentences      int
-	code, braces, formula, latex, log     int
-	options, questions, lineStart, indent int
-	firstOption                           int // where the first of the options stands
-	fence                                 bool
+	words, known, numbers, sentences, lines int
+	code, braces, formula, latex, log       int
+	options, questions, lineStart, indent   int
+	firstOption                             int // where the first of the options stands
+	fence                                   bool
 }
 
 // maxPhrase is how many tokens a phrase of the lexicon may have.
@@ -202,9 +202,9 @@ func (s *scan) book(e *slot, pos int) {
 		if s.fence && g != gDebug {
 			w *= inFence
 		}
-		if g == gMeta {
+		if g == gMeta || g == gTalk {
 			s.isMeta = true
-			s.talk.add(pos)
+			s.talk.add(pos, g == gTalk)
 		}
 		s.hit(int(g), w)
 	}
@@ -253,6 +253,9 @@ func (s *scan) surface(t string, i int) int {
 func (s *scan) stop(t string, i int, c, next byte) {
 	if c == '\n' {
 		s.lineStart = i + 1
+		if next > ' ' {
+			s.lines++
+		}
 		if next == '\t' || next == ' ' && i+2 < len(t) && t[i+2] == ' ' {
 			s.indent++
 		}
@@ -318,6 +321,8 @@ func (s *scan) pairMark(t string, i int, c, next byte) {
 // wideMark reads the ends of sentences in Chinese and Japanese, and mathematical signs.
 func (s *scan) wideMark(t string, i int) {
 	switch r, _ := utf8.DecodeRuneInString(t[i:]); {
+	case r == backwards:
+		s.talk.add(s.base+i, false)
 	case r == '。' || r == '！':
 		s.endSentence()
 	case r == '？':
@@ -369,7 +374,7 @@ func (s *scan) evidence() [numGroups]float64 {
 	if any == 0 { // nothing but talk to the router: it is the task then
 		h = s.meta
 	}
-	h[gMeta], h[gCommon] = 0, 0
+	h[gMeta], h[gTalk], h[gCommon] = 0, 0, 0
 	words := float64(s.words)
 	if s.latex > 0 {
 		s.braces = 0

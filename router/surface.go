@@ -158,7 +158,8 @@ const (
 // surface fills in the surface features.
 func (r *reading) surface(p *Prompt, d *[numDense]float32) {
 	t, s, g := &r.tally, &r.scan, &r.grams
-	size := float64(r.size)
+	bytes := r.size - t[tallyLine]
+	size := float64(bytes)
 	words := float64(s.words)
 	perWord := 1 / (words + 1)
 	perByte := 1 / (size + 1)
@@ -173,8 +174,8 @@ func (r *reading) surface(p *Prompt, d *[numDense]float32) {
 	set(surfFewWords, max(0, 8-words)/8)
 	count(surfSentences, s.sentences)
 	set(surfSentenceLength, words/float64(1+s.sentences))
-	count(surfLines, t[tallyLine])
-	set(surfLineLength, math.Log1p(size/float64(1+t[tallyLine])))
+	count(surfLines, s.lines)
+	set(surfLineLength, math.Log1p(size/float64(1+s.lines)))
 	set(surfWordLength, float64(t[tallyLower]+t[tallyUpper]+t[tallyWide])*perWord)
 	count(surfDigits, t[tallyDigit])
 	set(surfDigitShare, float64(t[tallyDigit])*perByte)
@@ -198,7 +199,7 @@ func (r *reading) surface(p *Prompt, d *[numDense]float32) {
 	set(surfMathShare, float64(t[tallyMath]+t[tallyBackslash])*perByte)
 	count(surfDollars, t[tallyDollar])
 	count(surfBackslashes, t[tallyBackslash])
-	other := r.size - t[tallyDigit] - t[tallyUpper] - t[tallyLower] - t[tallyBlank] - t[tallyLine] - t[tallyWide]
+	other := bytes - t[tallyDigit] - t[tallyUpper] - t[tallyLower] - t[tallyBlank] - t[tallyWide]
 	set(surfMarks, float64(other)*perByte)
 	count(surfOptions, s.options)
 	if s.options >= 3 {

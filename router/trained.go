@@ -81,7 +81,12 @@ var readings = sync.Pool{New: func() any { return new(reading) }}
 func (r *reading) read(h *Heuristic, p *Prompt) {
 	r.pass(h, p.Text, nil)
 	if r.scan.talk.n > 0 {
-		if out := r.scan.talk.cuts(p.Text); !out.all(p.Text) {
+		talk := r.scan.talk
+		out := talk.cuts(p.Text)
+		if out.all(p.Text) {
+			out = talk.tight(p.Text)
+		}
+		if !out.all(p.Text) {
 			g := &r.grams
 			record := g.record
 			r.reset(g.tags, g.rows)
@@ -106,9 +111,13 @@ func (r *reading) read(h *Heuristic, p *Prompt) {
 	r.kind = r.head()
 }
 
-// pass scans the ends of a text but for what is cut out.
+// pass scans the ends of a text but for what is cut out. Where a word stands is counted in what is left.
 func (r *reading) pass(h *Heuristic, text string, out *cuts) {
-	r.scan = scan{table: h, grams: &r.grams, total: len(text)}
+	total := len(text)
+	if out != nil {
+		total -= out.bytes()
+	}
+	r.scan = scan{table: h, grams: &r.grams, total: total}
 	if len(text) <= MaxScan {
 		r.stretch(text, 0, len(text), out)
 		return
@@ -119,22 +128,26 @@ func (r *reading) pass(h *Heuristic, text string, out *cuts) {
 
 // stretch reads text[from:to].
 func (r *reading) stretch(text string, from, to int, out *cuts) {
+	gone := 0
 	if out != nil {
 		for _, c := range out.c[:out.n] {
-			if c.to <= from || c.from >= to {
-				continue
+			if c.to > from && c.from < to {
+				r.piece(text[from:max(from, c.from)], from-gone)
+				from = min(c.to, to)
 			}
-			r.piece(text[from:max(from, c.from)], from)
-			from = min(c.to, to)
+			gone += c.to - c.from
 		}
 	}
-	r.piece(text[from:to], from)
+	r.piece(text[from:to], from-gone)
 }
 
 func (r *reading) piece(s string, at int) {
+	if s == "" {
+		return
+	}
 	r.tally.add(s)
 	r.size += len(s)
-	r.scan.text(s, at)
+	r.scan.text(s, max(0, at))
 }
 
 // head chooses the gain head.

@@ -24,7 +24,7 @@ const (
 	cueClass     = .6
 	otherClass   = .2
 	otherEvery   = 6 // one in so many of the benchmarks' rows
-	naturalGain  = 3
+	naturalGain  = 6
 	problemGain  = .5
 )
 

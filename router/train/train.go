@@ -31,7 +31,7 @@ func Prior() [router.NumClasses]float64 {
 
 var (
 	classFit = fit{epochs: 6, rate: .35, denseRate: .05, shrink: .02, shrinkDeep: .01, cap: 6}
-	gainFit  = fit{epochs: 8, rate: .03, denseRate: .01, shrink: .05, shrinkDeep: .01, cap: .6}
+	gainFit  = fit{epochs: 8, rate: .03, denseRate: .01, shrink: .2, shrinkDeep: .01, cap: .6}
 )
 
 // Fit trains a model.

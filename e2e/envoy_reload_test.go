@@ -35,7 +35,7 @@ providers:
     base_url: "http://%s/v1"
 %smodels:
   m: {provider: p, name: %s}
-  slow: {provider: p, name: "slow+fault=events=90,delay=50ms"}
+  slow: {provider: p, name: "slow+fault=events=200,delay=50ms"}
 routes:
   direct: {carrier: envoy, timeouts: {connect: %s}, rules: [{use: [m]}]}
   direct-slow: {carrier: envoy, rules: [{use: [slow]}]}

@@ -12,10 +12,16 @@ import (
 	"github.com/sluice-gateway/sluice/proxy"
 )
 
-// bufferSize is one read of an answer: large enough for an event, small enough for two thousand streams.
-const bufferSize = 16 << 10
+// One read of an answer: small for what comes in events, because open streams are many, and large once a read has filled the small one.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 32 << 10
+)
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+var (
+	buffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
+	larges  = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
+)
 
 func takeBuffer() *[]byte { return buffers.Get().(*[]byte) }
 

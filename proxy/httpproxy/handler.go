@@ -112,9 +112,6 @@ func (c *call) serve() {
 func (c *call) run(v proxy.Verdict) {
 	buf := takeBuffer()
 	defer giveBuffer(buf)
-	out := takeBuffer()
-	defer giveBuffer(out)
-	c.out = (*out)[:0]
 	defer c.quiet.stop()
 	for {
 		switch v.Action {
@@ -216,8 +213,15 @@ func (c *call) hangUp() {
 
 // carry copies the answer, chunk by chunk, through the exchange.
 func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
+	full := false
 	for {
+		if full && len(buf) < largeBuffer {
+			large := larges.Get().(*[]byte)
+			defer larges.Put(large)
+			buf = *large
+		}
 		n, err := body.Read(buf)
+		full = n == len(buf)
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
 			if n > 0 {

@@ -87,8 +87,6 @@ func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		ReadBufferSize:        16 << 10,
-		WriteBufferSize:       16 << 10,
 	}
 	if p.Own {
 		rt.IdleConnTimeout = ownIdle

@@ -1,0 +1,5 @@
+//go:build real
+
+package proxy_test
+
+const balanced = 10_000

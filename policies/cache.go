@@ -9,18 +9,9 @@ import (
 
 // Cache says which answers of a route are recorded and given again.
 type Cache struct {
-	Exact    time.Duration // how long an answer to the same request holds; 0 = off
-	Force    bool          // also where temperature is not 0
-	Semantic *Semantic     // nil = off
-	Version  string        // of what the route itself does to answers; a part of every entry's key
-}
-
-// Semantic says which answers are given again to requests that only mean the same.
-type Semantic struct {
-	Model     *Model        // an embedding model
-	Threshold float64       // cosine from which two texts may mean the same
-	TTL       time.Duration // how long an answer holds
-	Ask       *Route        // the route by which the model is asked; it has the residency of the one that it serves
+	Exact   time.Duration // how long an answer to the same request holds; 0 = off
+	Force   bool          // also where temperature is not 0
+	Version string        // of what the route itself does to answers; a part of every entry's key
 }
 
 // cache compiles a route's recorded answers; nil = none.
@@ -37,31 +28,23 @@ func (c *compiler) cache(r *Route, n *node) *Cache {
 		}
 	}
 	if s := n.at("semantic"); s != nil {
-		k.Semantic = c.semantic(r, s)
+		c.semantic(s)
 	}
-	if k.Exact == 0 && k.Semantic == nil {
+	if k.Exact == 0 {
 		return nil
 	}
 	return k
 }
 
-func (c *compiler) semantic(r *Route, n *node) *Semantic {
+// semantic checks what a later version will look like requests up with.
+func (c *compiler) semantic(n *node) {
 	m := n.at("model")
 	if m == nil {
-		return nil
+		return
 	}
-	model, ok := reference(c, m, "model", c.p.Models)
-	if !ok {
-		return nil
-	}
-	if model.Can != nil && !model.Can["embeddings"] {
+	if model, ok := reference(c, m, "model", c.p.Models); ok && model.Can != nil && !model.Can["embeddings"] {
 		c.problem(m, "model %q can make no embeddings: its `can` does not list them", m.text)
 	}
-	ask := c.blank(r.Name)
-	ask.Direct, ask.Fallback, ask.Residency, ask.resident = true, nil, r.Residency, r.resident
-	ask.Rules = []*Rule{{Name: "semantic cache", Models: []*Model{model}}}
-	ask.Attempts.PerModel, ask.Attempts.Total = 1, 1
-	return &Semantic{Model: model, Threshold: n.at("threshold").number(1), TTL: n.at("ttl").duration(0), Ask: ask}
 }
 
 // Identity names what answers under a model's name: an edit that puts another model or another server there changes it.

@@ -52,7 +52,7 @@ func (x *Exchange) openCache() {
 // repeatable reports whether the same request may be given the same answer.
 func (x *Exchange) repeatable() bool {
 	c, e := x.route.Cache, x.env
-	if x.mode != BodyWhole || c.Exact == 0 || e.N > 1 {
+	if x.mode != BodyWhole || e.N > 1 {
 		return false
 	}
 	for _, name := range []string{"Range", "If-None-Match", "If-Modified-Since"} {

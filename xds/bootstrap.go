@@ -15,6 +15,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
@@ -112,7 +113,7 @@ func (b *builder) node() string { return cmp.Or(b.NodeID, "sluice") }
 // controlCluster is the way to the control plane. Every stream on it says which Envoy it is from, so that the stage can serve each by the
 // policy that it has.
 func (b *builder) controlCluster() *clusterv3.Cluster {
-	who := &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: setHeader(wire.HeaderNode, b.node())}}
+	who := &headerv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{write(wire.HeaderNode, b.node())}}
 	return b.ours(wire.ClusterControl, b.Control, &httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: http2(&corev3.Http2ProtocolOptions{
 			MaxConcurrentStreams:    number(cmp.Or(b.Streams, 10_000)),

@@ -49,7 +49,8 @@ type Params struct {
 // Mutual is the certificate that Envoy shows to the control plane and the authority that it trusts, as PEM files.
 type Mutual struct{ CA, Cert, Key string }
 
-// UsageField is one figure of wire.MetadataUsage and where it stands in an answer's JSON.
+// UsageField is one figure of wire.MetadataUsage and where it stands in an answer's JSON. All are in one object: the first names of their paths
+// are the same.
 type UsageField struct {
 	Key  string
 	Path []string
@@ -201,13 +202,13 @@ func (b *builder) tlsSocket(m proto.Message) *corev3.TransportSocket {
 }
 
 // control is the gRPC service that the stage and the logs speak to.
-func control(timeout *durationpb.Duration, headers ...*corev3.HeaderValue) *corev3.GrpcService {
-	return grpcService(wire.ClusterControl, timeout, headers...)
+func control(timeout *durationpb.Duration) *corev3.GrpcService {
+	return grpcService(wire.ClusterControl, timeout)
 }
 
-func grpcService(cluster string, timeout *durationpb.Duration, headers ...*corev3.HeaderValue) *corev3.GrpcService {
+func grpcService(cluster string, timeout *durationpb.Duration) *corev3.GrpcService {
 	return &corev3.GrpcService{
 		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}},
-		Timeout:         timeout, InitialMetadata: headers,
+		Timeout:         timeout,
 	}
 }

@@ -116,7 +116,9 @@ func (b *builder) provider(c policies.Carried, limit time.Duration) *clusterv3.C
 	options := &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(idle), MaxStreamDuration: durationpb.New(limit)},
 		UpstreamProtocolOptions:   http1(),
-		HttpFilters:               b.upstreamFilters(mutations...),
+		HttpFilters: b.upstreamFilters(&headerv3.Mutations{
+			RequestMutations: mutations, ResponseMutations: []*mutationv3.HeaderMutation{write(wire.HeaderTarget, "1")},
+		}),
 	}
 	if secure {
 		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
@@ -275,9 +277,7 @@ func (b *builder) healthChecks(p *policies.Provider) []*corev3.HealthCheck {
 // the headers, it cannot take another exchange's.
 func (b *builder) executors() {
 	if b.filter {
-		id := &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
-			Append: setHeader(wire.HeaderID, "%DYNAMIC_METADATA("+wire.MetadataLog+":"+wire.KeyID+")%"),
-		}}
+		id := write(wire.HeaderID, "%DYNAMIC_METADATA("+wire.MetadataLog+":"+wire.KeyID+")%")
 		b.cluster(b.executor(wire.ClusterExecutor, b.Claim, id), policies.Position{})
 	}
 	b.cluster(b.executor(wire.ClusterEdge, b.Edge), policies.Position{})
@@ -288,7 +288,7 @@ func (b *builder) executor(name, at string, mutations ...*mutationv3.HeaderMutat
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(socketIdle)}, UpstreamProtocolOptions: http1(),
 	}
 	if len(mutations) > 0 {
-		options.HttpFilters = b.upstreamFilters(mutations...)
+		options.HttpFilters = b.upstreamFilters(&headerv3.Mutations{RequestMutations: mutations})
 	}
 	return b.ours(name, at, options)
 }
@@ -361,15 +361,22 @@ func (b *builder) protocol(o *httpv3.HttpProtocolOptions) map[string]*anypb.Any 
 
 // upstreamFilters change headers at the last moment before an attempt. What they remove is gone from later attempts too, which only the
 // executor makes.
-func (b *builder) upstreamFilters(mutations ...*mutationv3.HeaderMutation) []*hcmv3.HttpFilter {
+func (b *builder) upstreamFilters(mutations *headerv3.Mutations) []*hcmv3.HttpFilter {
 	return []*hcmv3.HttpFilter{
-		b.httpFilter("envoy.filters.http.header_mutation", &headerv3.HeaderMutation{Mutations: &headerv3.Mutations{RequestMutations: mutations}}),
+		b.httpFilter("envoy.filters.http.header_mutation", &headerv3.HeaderMutation{Mutations: mutations}),
 		b.httpFilter("envoy.filters.http.upstream_codec", &upstreamcodecv3.UpstreamCodec{}),
 	}
 }
 
 func (b *builder) httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(m)}}
+}
+
+// write writes a header whatever it was.
+func write(header, value string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+		Header: &corev3.HeaderValue{Key: header, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}}
 }
 
 func removeAll(prefix string) *mutationv3.HeaderMutation {

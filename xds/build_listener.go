@@ -1,6 +1,7 @@
 package xds
 
 import (
+	_ "embed"
 	"fmt"
 	"net"
 	"slices"
@@ -14,11 +15,10 @@ import (
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
-	jsonparserv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/content_parsers/json/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	jsonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/json_to_metadata/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	ssev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/sse_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
@@ -117,12 +117,17 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 	}
 	log := b.grpcLog("attempts", 0)
 	log.AdditionalRequestHeadersToLog, log.AdditionalResponseHeadersToLog = []string{wire.HeaderID}, slices.Sorted(slices.Values(b.LogHeaders))
-	// An attempt's entry has no metadata: the id's header tells those of the stage from the executor's own.
-	router.UpstreamLog = []*accesslogv3.AccessLog{b.logger(log, &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_HeaderFilter{
+	// An attempt's entry has no metadata: the id's header tells those of the stage from the executor's own. One that succeeded says nothing that the
+	// answer's head has not said; one without an answer has the status 0.
+	staged := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_HeaderFilter{
 		HeaderFilter: &accesslogv3.HeaderFilter{Header: &routev3.HeaderMatcher{
 			Name: wire.HeaderID, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
 		}},
-	}})}
+	}}
+	failed := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_OrFilter{OrFilter: &accesslogv3.OrFilter{Filters: []*accesslogv3.AccessLogFilter{
+		statusIs(accesslogv3.ComparisonFilter_GE, 300), statusIs(accesslogv3.ComparisonFilter_LE, 199),
+	}}}}
+	router.UpstreamLog = []*accesslogv3.AccessLog{b.logger(log, both(staged, failed))}
 	filters := append([]*hcmv3.HttpFilter{b.httpFilter(wire.FilterProcessor, b.processor())}, b.usageFilters()...)
 	return append(filters, b.httpFilter("envoy.filters.http.router", router))
 }
@@ -130,7 +135,7 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 // processor is the one stage. Its failure is a 500 or, past the limit, a 504: never a pass.
 func (b *builder) processor() *extprocv3.ExternalProcessor {
 	return &extprocv3.ExternalProcessor{
-		GrpcService: control(durationpb.New(0), &corev3.HeaderValue{Key: wire.StageInitialMeta, Value: "router"}),
+		GrpcService: control(durationpb.New(0)),
 		ProcessingMode: &extprocv3.ProcessingMode{
 			RequestHeaderMode: extprocv3.ProcessingMode_SEND, RequestBodyMode: extprocv3.ProcessingMode_BUFFERED,
 			ResponseHeaderMode: extprocv3.ProcessingMode_SEND, ResponseBodyMode: extprocv3.ProcessingMode_NONE,
@@ -141,18 +146,22 @@ func (b *builder) processor() *extprocv3.ExternalProcessor {
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
 			Untyped: []string{wire.MetadataChain, wire.MetadataLog, wire.MetadataLB},
 		}},
-		RequestAttributes:  []string{"source.address"},
-		ResponseAttributes: []string{"xds.cluster_name", "upstream.address", "upstream.request_attempt_count", "response.flags", "response.code_details"},
 	}
 }
 
-// usageFilters put an answer's figures into metadata, for the access log.
+// usageLua reads the figures of streams. Envoy's own sse_to_metadata parses every event of a stream for those of the last one.
+//
+//go:embed usage.lua
+var usageLua string
+
+// usageFilters put an answer's figures into metadata, for the access log: a stream's, and those of a whole answer.
 func (b *builder) usageFilters() []*hcmv3.HttpFilter {
 	if !b.filter || len(b.Usage) == 0 {
 		return nil
 	}
 	rules := &jsonv3.JsonToMetadata_MatchRules{}
-	parser := &jsonparserv3.JsonContentParser{}
+	var script strings.Builder
+	fmt.Fprintf(&script, "local namespace, object, fields = %q, '%q', {\n", wire.MetadataUsage, b.Usage[0].Path[0])
 	for _, u := range b.Usage {
 		rule := &jsonv3.JsonToMetadata_Rule{OnPresent: &jsonv3.JsonToMetadata_KeyValuePair{
 			MetadataNamespace: wire.MetadataUsage, Key: u.Key, Type: jsonv3.JsonToMetadata_NUMBER,
@@ -161,11 +170,11 @@ func (b *builder) usageFilters() []*hcmv3.HttpFilter {
 			rule.Selectors = append(rule.Selectors, &jsonv3.JsonToMetadata_Selector{Selector: &jsonv3.JsonToMetadata_Selector_Key{Key: key}})
 		}
 		rules.Rules = append(rules.Rules, rule)
-		parser.Rules = append(parser.Rules, &jsonparserv3.JsonContentParser_RuleConfig{Rule: rule})
+		fmt.Fprintf(&script, "  {key = %q, path = {\"%s\"}},\n", u.Key, strings.Join(u.Path, `", "`))
 	}
 	return []*hcmv3.HttpFilter{
-		b.httpFilter("envoy.filters.http.sse_to_metadata", &ssev3.SseToMetadata{ResponseRules: &ssev3.SseToMetadata_ProcessingRules{
-			ContentParser: b.extension("envoy.content_parsers.json", parser),
+		b.httpFilter("envoy.filters.http.lua", &luav3.Lua{DefaultSourceCode: &corev3.DataSource{
+			Specifier: &corev3.DataSource_InlineString{InlineString: script.String() + "}\n" + usageLua},
 		}}),
 		b.httpFilter("envoy.filters.http.json_to_metadata", &jsonv3.JsonToMetadata{ResponseRules: rules}),
 	}
@@ -189,14 +198,23 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 	if !b.filter {
 		return nil
 	}
-	log := b.grpcLog("requests", 16<<10)
-	log.AdditionalRequestHeadersToLog = []string{wire.HeaderID}
-	return []*accesslogv3.AccessLog{b.logger(log, &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_MetadataFilter{
+	return []*accesslogv3.AccessLog{b.logger(b.grpcLog("requests", 16<<10), &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_MetadataFilter{
 		MetadataFilter: &accesslogv3.MetadataFilter{MatchIfKeyNotFound: no(), Matcher: &matcherv3.MetadataMatcher{
 			Filter: wire.MetadataLog, Path: []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: wire.KeyID}}},
 			Value: &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_PresentMatch{PresentMatch: true}},
 		}},
 	}})}
+}
+
+// statusIs is a filter by the status of an answer. The key is one that nobody sets: Envoy wants one.
+func statusIs(op accesslogv3.ComparisonFilter_Op, than uint32) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &accesslogv3.StatusCodeFilter{
+		Comparison: &accesslogv3.ComparisonFilter{Op: op, Value: &corev3.RuntimeUInt32{DefaultValue: than, RuntimeKey: fmt.Sprintf("sluice.status.%d", than)}},
+	}}}
+}
+
+func both(filters ...*accesslogv3.AccessLogFilter) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{AndFilter: &accesslogv3.AndFilter{Filters: filters}}}
 }
 
 // replies are the errors that Envoy makes itself, as clients of the API read them.
@@ -227,13 +245,8 @@ func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
 		if strings.Contains(message, "%d") {
 			message = fmt.Sprintf(message, b.p.Server.BodyLimit)
 		}
-		is := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &accesslogv3.StatusCodeFilter{
-			Comparison: &accesslogv3.ComparisonFilter{Value: &corev3.RuntimeUInt32{DefaultValue: r.status, RuntimeKey: fmt.Sprintf("sluice.reply.%d", r.status)}},
-		}}}
 		mapper := &hcmv3.ResponseMapper{
-			Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{
-				AndFilter: &accesslogv3.AndFilter{Filters: []*accesslogv3.AccessLogFilter{foreign, is}},
-			}},
+			Filter: both(foreign, statusIs(accesslogv3.ComparisonFilter_EQ, r.status)),
 			BodyFormatOverride: &corev3.SubstitutionFormatString{
 				ContentType: "application/json",
 				Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{

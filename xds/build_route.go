@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	groupv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/router/cluster_specifiers/priority_group/v3"
@@ -27,7 +26,7 @@ const idleSlack = 30 * time.Second
 // routes makes the one route configuration: what a `carrier: envoy` route can be asked goes through the stage, all else to the executor.
 func (b *builder) routes(carried []policies.Carried) {
 	host := &routev3.VirtualHost{
-		Name: wire.RouteConfig, Domains: []string{"*"}, IncludeRequestAttemptCount: true,
+		Name: wire.RouteConfig, Domains: []string{"*"},
 		RequestBodyBufferLimit: wrapperspb.UInt64(uint64(b.p.Server.BodyLimit)),
 	}
 	if staged := b.staged(carried); b.filter && len(staged) > 0 {
@@ -111,11 +110,4 @@ func (b *builder) straight() *routev3.Route {
 		r.TypedPerFilterConfig[f.Name] = b.any(&routev3.FilterConfig{Disabled: true})
 	}
 	return r
-}
-
-// setHeader is a header that is written whatever it was.
-func setHeader(header, value string) *corev3.HeaderValueOption {
-	return &corev3.HeaderValueOption{
-		Header: &corev3.HeaderValue{Key: header, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}
 }

@@ -5,29 +5,30 @@ package wire
 
 // Headers that Envoy and the executor exchange. Clients' headers with these prefixes are removed before anything reads them.
 const (
-	HeaderID       = "x-sluice-id"         // exchange id, 32 hex digits: the join key of logs and the executor's claim
-	HeaderPrepared = "x-sluice-prepared"   // "1" once the first attempt was written into the request
-	HeaderNode     = "x-sluice-node"       // on every gRPC stream of an Envoy: the node's id, written by its bootstrap
-	HeaderRetries  = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
-	PrefixSluice   = "x-sluice-"
-	PrefixEnvoy    = "x-envoy-"
+	HeaderID        = "x-sluice-id"         // exchange id, 32 hex digits: the join key of logs and the executor's claim
+	HeaderPrepared  = "x-sluice-prepared"   // "1" once the first attempt was written into the request
+	HeaderNode      = "x-sluice-node"       // on every gRPC stream of an Envoy: the node's id, written by its bootstrap
+	HeaderRetries   = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
+	HeaderTarget    = "x-sluice-target"     // on an answer: a provider's cluster says that it is its upstream's
+	HeaderRequestID = "x-sluice-request-id" // on every answer of the executor
+	PrefixSluice    = "x-sluice-"
+	PrefixEnvoy     = "x-envoy-"
 )
 
 // Namespaces and keys of dynamic metadata.
 const (
-	MetadataChain    = "sluice.chain" // priority_groups: the clusters to try, in order
-	MetadataLog      = "sluice.log"   // KeyID
-	MetadataUsage    = "sluice.usage" // input, output, cached
-	MetadataLB       = "envoy.lb"     // KeyEndpoint: the pool's endpoint
-	KeyID            = "id"
-	KeyEndpoint      = "x-sluice-endpoint"
-	KeyServed        = "x-sluice-served"
-	KeyInput         = "input"
-	KeyOutput        = "output"
-	KeyCached        = "cached"
-	KeyGroups        = "priority_groups"
-	DetailsPrefix    = "sluice_" // of every local reply that is ours
-	StageInitialMeta = "x-sluice-stage"
+	MetadataChain = "sluice.chain" // priority_groups: the clusters to try, in order
+	MetadataLog   = "sluice.log"   // KeyID
+	MetadataUsage = "sluice.usage" // input, output, cached
+	MetadataLB    = "envoy.lb"     // KeyEndpoint: the pool's endpoint
+	KeyID         = "id"
+	KeyEndpoint   = "x-sluice-endpoint"
+	KeyServed     = "x-sluice-served"
+	KeyInput      = "input"
+	KeyOutput     = "output"
+	KeyCached     = "cached"
+	KeyGroups     = "priority_groups"
+	DetailsPrefix = "sluice_" // of every local reply that is ours
 )
 
 // Names of resources and filters that are not a provider's.

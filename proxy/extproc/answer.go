@@ -11,13 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	filter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
-	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-	httptype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/proxy"
@@ -42,90 +36,89 @@ func ownReply(status int, code, message string) *proxy.Reply {
 	}
 }
 
-// attribute returns an attribute that the filter was told to send; "" when it was not.
-func attribute(m *extproc.ProcessingRequest, name string) string {
-	return m.Attributes["envoy.filters.http.ext_proc"].GetFields()[name].GetStringValue()
-}
-
 // requestHead is the request's head as any plane hands it over. Headers of Envoy's and Sluice's own are no client's; the trace is that of Envoy's
 // span where it traces, which only gRPC's metadata tells.
-func requestHead(ctx context.Context, h *extproc.HttpHeaders, peer string) (proxy.Head, bool) {
-	head := proxy.Head{Header: make(http.Header, len(h.GetHeaders().GetHeaders())), Peer: peer, ContentLength: -1, Plane: "envoy"}
+func requestHead(ctx context.Context, m message) (proxy.Head, bool) {
+	head := proxy.Head{Header: make(http.Header, len(m.headers)), ContentLength: -1, Plane: "envoy"}
 	path := ""
-	for _, f := range h.GetHeaders().GetHeaders() {
-		name, v := strings.ToLower(f.Key), value(f)
+	for _, f := range m.headers {
 		switch {
-		case name == ":method":
-			head.Method = v
-		case name == ":path":
-			path = v
-		case name[:min(1, len(name))] == ":", strings.HasPrefix(name, wire.PrefixEnvoy), strings.HasPrefix(name, wire.PrefixSluice):
+		case f.Name == ":method":
+			head.Method = f.Value
+		case f.Name == ":path":
+			path = f.Value
+		case strings.HasPrefix(f.Name, ":"), strings.HasPrefix(f.Name, wire.PrefixEnvoy), strings.HasPrefix(f.Name, wire.PrefixSluice):
 		default:
-			head.Header.Add(name, v)
+			head.Header.Add(f.Name, f.Value)
 		}
 	}
 	if n, err := strconv.ParseInt(head.Header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		head.ContentLength = n
-	} else if h.EndOfStream {
+	} else if m.end {
 		head.ContentLength = 0
 	}
-	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md["traceparent"]) == 1 {
-		head.Header.Set("Traceparent", md["traceparent"][0])
-		head.Header["Tracestate"] = md["tracestate"]
+	if parent := metadata.ValueFromIncomingContext(ctx, "traceparent"); len(parent) == 1 {
+		head.Header.Set("Traceparent", parent[0])
+		head.Header["Tracestate"] = metadata.ValueFromIncomingContext(ctx, "tracestate")
 	}
 	u, err := url.ParseRequestURI(path)
 	head.URL = u
 	return head, err == nil && head.Method != ""
 }
 
-// responseHead is the response's status and its headers without pseudo headers.
-func responseHead(h *extproc.HttpHeaders) (code int, header http.Header) {
-	header = make(http.Header, len(h.GetHeaders().GetHeaders()))
-	for _, f := range h.GetHeaders().GetHeaders() {
-		if f.Key == ":status" {
-			code, _ = strconv.Atoi(value(f)) // 0 is no status of anything
-		} else if !strings.HasPrefix(f.Key, ":") {
-			header.Add(f.Key, value(f))
+// speaker is who wrote an answer.
+type speaker uint8
+
+const (
+	local    speaker = iota // Envoy itself
+	target                  // its cluster says so in a header, which no upstream can write or keep out
+	executor                // every answer of ours has an id
+)
+
+// responseHead is the response's status, its headers without pseudo headers, and whose they are.
+func responseHead(m message) (code int, header http.Header, by speaker) {
+	header = make(http.Header, len(m.headers))
+	for _, f := range m.headers {
+		switch {
+		case f.Name == ":status":
+			code, _ = strconv.Atoi(f.Value) // 0 is no status of anything
+		case f.Name == wire.HeaderTarget:
+			by = target
+		case strings.HasPrefix(f.Name, ":"):
+		default:
+			header.Add(f.Name, f.Value)
 		}
 	}
-	return code, header
-}
-
-func value(f *core.HeaderValue) string {
-	if len(f.RawValue) > 0 {
-		return string(f.RawValue)
+	if by == local && header.Get(wire.HeaderRequestID) != "" {
+		by = executor
 	}
-	return f.Value
+	return code, header, by
 }
 
-// set replaces headers; a name that is there twice has two values. Only what is neither the connection's nor Envoy's gets through.
-func set(m *extproc.HeaderMutation, fields []proxy.Field) {
-	for _, f := range fields {
+// copy sets headers, but for what is the connection's or Envoy's; a name that is there twice has two values.
+func (a *answer) copy(from ...proxy.Field) {
+	for _, f := range from {
 		name := strings.ToLower(f.Name)
 		if hop[name] || name == "" || name[0] == ':' || strings.HasPrefix(name, wire.PrefixEnvoy) || strings.ContainsAny(f.Value, "\r\n\x00") {
 			continue
 		}
-		own(m, name, f.Value)
+		a.own(name, f.Value)
 	}
 }
 
 // own sets what is Sluice's word to Envoy: pseudo headers, lengths, and those that steer it.
-func own(m *extproc.HeaderMutation, name, value string) {
-	action := core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
-	if has(m, name) {
-		action = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
-	}
-	m.SetHeaders = append(m.SetHeaders, &core.HeaderValueOption{Header: &core.HeaderValue{Key: name, RawValue: []byte(value)}, AppendAction: action})
+func (a *answer) own(name, value string) {
+	a.set = append(a.set, proxy.Field{Name: name, Value: value})
 }
 
-func has(m *extproc.HeaderMutation, name string) bool {
-	return slices.ContainsFunc(m.SetHeaders, func(o *core.HeaderValueOption) bool { return o.Header.Key == name })
+func has(set []proxy.Field, name string) bool {
+	return slices.ContainsFunc(set, func(f proxy.Field) bool { return f.Name == name })
 }
 
 // drop removes a header unless it is set.
-func drop(m *extproc.HeaderMutation, name string) {
-	if name = strings.ToLower(name); !hop[name] && name != "" && name[0] != ':' && !has(m, name) {
-		m.RemoveHeaders = append(m.RemoveHeaders, name)
+func (a *answer) drop(name string) {
+	if name = strings.ToLower(name); !hop[name] && name != "" && name[0] != ':' && !has(a.set, name) {
+		a.remove = append(a.remove, name)
 	}
 }
 
@@ -134,141 +127,115 @@ func drop(m *extproc.HeaderMutation, name string) {
 var hop = map[string]bool{"host": true, "connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "trailer": true,
 	"transfer-encoding": true, "upgrade": true, "content-length": true, "x-forwarded-proto": true}
 
-// never are headers that no target gets from a client or from Envoy, even where a filter's rules kept them from us.
-var never = [...]string{"authorization", "api-key", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie", "forwarded", "x-forwarded-for",
-	"x-forwarded-host", "x-forwarded-client-cert", "x-real-ip", "x-request-id", "x-envoy-external-address", "x-envoy-internal",
-	"traceparent", "tracestate", "baggage", "origin", "referer"}
-
-// headAnswer gives the request its id: as header for the executor and the log of attempts, as metadata for the log of requests.
-func headAnswer(id [16]byte) *response {
-	r := headers(true)
-	r.GetRequestHeaders().Response.HeaderMutation = &extproc.HeaderMutation{}
-	own(r.GetRequestHeaders().Response.HeaderMutation, wire.HeaderID, hex.EncodeToString(id[:]))
-	r.DynamicMetadata = object(wire.MetadataLog, map[string]any{wire.KeyID: hex.EncodeToString(id[:])})
-	return r
-}
-
-func bodyAnswer() *response {
-	return &response{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: &extproc.BodyResponse{Response: &extproc.CommonResponse{}}}}
+// begun gives the request its id: as header for the executor and the log of attempts, as metadata for the log of requests.
+func begun(id [16]byte) *answer {
+	a, name := &answer{to: requestHeaders}, hex.EncodeToString(id[:])
+	a.own(wire.HeaderID, name)
+	a.metadata = member(wire.MetadataLog, object(member(wire.KeyID, text(name))))
+	return a
 }
 
 // streamUp lets a request pass without its body or its answer.
-func streamUp() *response {
-	r := headers(true)
-	r.ModeOverride = &filter.ProcessingMode{ResponseHeaderMode: filter.ProcessingMode_SKIP}
-	return r
+func streamUp() *answer {
+	const responseHeaderMode, skip = 2, 2
+	return &answer{to: requestHeaders, mode: appendNumber(nil, responseHeaderMode, skip)}
 }
 
 // chain writes the clusters to try into an answer: the target if there is one, and the executor.
-func chain(r *response, cluster string) {
-	var groups []any
-	for _, name := range []string{cluster, wire.ClusterExecutor} {
-		if name != "" { // without a weight Envoy ignores the whole chain, silently
-			groups = append(groups, map[string]any{"name": name, "clusters": []any{map[string]any{"cluster_name": name, "weight": 1}}})
-		}
-	}
-	proto.Merge(r, &response{DynamicMetadata: object(wire.MetadataChain, map[string]any{wire.KeyGroups: groups})})
-	common := r.GetRequestBody().GetResponse()
-	if common == nil {
-		common = r.GetRequestHeaders().GetResponse()
-	}
-	common.ClearRouteCache = true
+func (a *answer) chain(cluster string) {
+	a.metadata, a.reroute = append(a.metadata, chain(cluster)...), true
 }
 
-// prepare writes the target's request into the answer to a body.
-func prepare(r *response, up *proxy.Upstream, client http.Header) {
-	m := &extproc.HeaderMutation{}
-	set(m, up.Header)
-	for name := range client {
-		drop(m, name)
-	}
-	for _, name := range never {
-		if client[http.CanonicalHeaderKey(name)] == nil {
-			drop(m, name)
+// prepare writes the target's request into the answer to a body. No header of the client's goes up but as one of the target's; Envoy's own the
+// target's cluster removes.
+func (a *answer) prepare(up *proxy.Upstream, client http.Header) {
+	for _, f := range up.Header {
+		if !same(client[f.Name], up.Header, f.Name) {
+			a.copy(f)
 		}
 	}
-	own(m, ":path", up.URL.RequestURI())
-	own(m, ":scheme", up.URL.Scheme)
-	own(m, wire.HeaderPrepared, "1")
-	own(m, wire.HeaderRetries, "1")
-	common := r.GetRequestBody().GetResponse()
-	common.HeaderMutation = m
+	for name, values := range client {
+		if !same(values, up.Header, name) {
+			a.drop(name)
+		}
+	}
+	a.own(":path", up.URL.RequestURI())
+	a.own(":scheme", up.URL.Scheme)
+	a.own(wire.HeaderPrepared, "1")
+	a.own(wire.HeaderRetries, "1")
 	if up.Body != nil {
-		replace(common, up.Body)
+		a.replace(up.Body)
 	}
 	if up.Provider.Own {
-		r.DynamicMetadata.Fields[wire.MetadataLB] = object("", map[string]any{wire.KeyEndpoint: hostPort(up.URL)}).Fields[""]
+		endpoint := net.JoinHostPort(up.URL.Hostname(), wire.Port(up.URL)) // Envoy names it so, always with a port
+		a.metadata = append(a.metadata, member(wire.MetadataLB, object(member(wire.KeyEndpoint, text(endpoint))))...)
 	}
+}
+
+// same reports whether a header has these values among the fields: then Envoy has it already as it should be.
+func same(values []string, among []proxy.Field, name string) bool {
+	n := 0
+	for _, f := range among {
+		if f.Name == name {
+			if n == len(values) || values[n] != f.Value {
+				return false
+			}
+			n++
+		}
+	}
+	return n == len(values)
 }
 
 // replace writes a new body. Without its length Envoy answers 500.
-func replace(common *extproc.CommonResponse, body []byte) {
-	own(common.HeaderMutation, "content-length", strconv.Itoa(len(body)))
-	common.BodyMutation = &extproc.BodyMutation{Mutation: &extproc.BodyMutation_Body{Body: body}}
+func (a *answer) replace(body []byte) {
+	a.own("content-length", strconv.Itoa(len(body)))
+	a.body, a.replaced = body, true
 }
 
-// hostPort names an endpoint as Envoy does, always with a port.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443"}[u.Scheme]
+// pass lets a response go on as it is, but for the word of the target's cluster.
+func pass(by speaker) *answer {
+	a := &answer{to: responseHeaders}
+	if by == target {
+		a.drop(wire.HeaderTarget)
 	}
-	return net.JoinHostPort(u.Hostname(), cmp.Or(port, "80"))
+	return a
 }
 
 // directHead lets the target's answer pass with Sluice's headers.
-func directHead(fields []proxy.Field, remove []string) *response {
-	r, m := headers(false), &extproc.HeaderMutation{}
-	set(m, fields)
+func directHead(set []proxy.Field, remove []string) *answer {
+	a := pass(target)
+	a.copy(set...)
 	for _, name := range remove {
-		drop(m, name)
+		a.drop(name)
 	}
-	r.GetResponseHeaders().Response.HeaderMutation = m
-	return r
+	return a
 }
 
-// bufferBody asks for the response's body, whole.
-func bufferBody() *response {
-	r := headers(false)
-	r.ModeOverride = &filter.ProcessingMode{ResponseHeaderMode: filter.ProcessingMode_SEND, ResponseBodyMode: filter.ProcessingMode_BUFFERED}
-	return r
-}
-
-// headers is an answer to a head that changes nothing.
-func headers(request bool) *response {
-	h := &extproc.HeadersResponse{Response: &extproc.CommonResponse{}}
-	if request {
-		return &response{Response: &extproc.ProcessingResponse_RequestHeaders{RequestHeaders: h}}
-	}
-	return &response{Response: &extproc.ProcessingResponse_ResponseHeaders{ResponseHeaders: h}}
+// buffer asks for the response's body, whole.
+func buffer(by speaker) *answer {
+	const responseHeaderMode, send, responseBodyMode, buffered = 2, 1, 4, 2
+	a := pass(by)
+	a.mode = appendNumber(appendNumber(nil, responseHeaderMode, send), responseBodyMode, buffered)
+	return a
 }
 
 // rendered puts a reply of ours in the place of a response; nil lets the response pass.
-func rendered(reply *proxy.Reply, instead http.Header) *response {
-	common := &extproc.CommonResponse{}
+func rendered(reply *proxy.Reply, instead http.Header) *answer {
+	a := &answer{to: responseBody}
 	if reply != nil {
-		common.HeaderMutation = &extproc.HeaderMutation{}
-		own(common.HeaderMutation, ":status", strconv.Itoa(reply.Status))
-		set(common.HeaderMutation, reply.Header)
+		a.own(":status", strconv.Itoa(reply.Status))
+		a.copy(reply.Header...)
 		for name := range instead {
-			drop(common.HeaderMutation, name)
+			a.drop(name)
 		}
-		replace(common, reply.Body)
+		a.replace(reply.Body)
 	}
-	return &response{Response: &extproc.ProcessingResponse_ResponseBody{ResponseBody: &extproc.BodyResponse{Response: common}}}
+	return a
 }
 
 // immediate has Envoy send a reply of ours. Its details begin with what local_reply_config leaves alone.
-func immediate(reply *proxy.Reply, code string) *response {
-	m := &extproc.HeaderMutation{}
-	set(m, reply.Header)
-	return &response{Response: &extproc.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extproc.ImmediateResponse{
-		Status: &httptype.HttpStatus{Code: httptype.StatusCode(reply.Status)}, Headers: m, Body: reply.Body, Details: wire.DetailsPrefix + cmp.Or(code, "reply"),
-	}}}
-}
-
-// object is metadata with one namespace; its values are ours, so they always fit.
-func object(namespace string, fields map[string]any) *structpb.Struct {
-	s, _ := structpb.NewStruct(map[string]any{namespace: fields})
-	return s
+func immediate(reply *proxy.Reply, code string) *answer {
+	a := &answer{status: reply.Status, details: wire.DetailsPrefix + cmp.Or(code, "reply"), body: reply.Body}
+	a.copy(reply.Header...)
+	return a
 }

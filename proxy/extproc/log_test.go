@@ -59,7 +59,7 @@ func replaced(id string, code uint32) *logdata.HTTPAccessLogEntry {
 // TestCutBehindHead: an answer that breaks off while its head is with the stage. The client gets Envoy's error, or sees its connection break; in which
 // order stage and log learn of it does not matter.
 func TestCutBehindHead(t *testing.T) {
-	head := responseHead(false, "ext-cluster", "via_upstream", ":status", "200")
+	head := responseHead(false, "ext-cluster", ":status", "200")
 	for _, c := range []struct {
 		name    string
 		head    bool // gets to the stage
@@ -232,7 +232,7 @@ func TestFailover(t *testing.T) {
 			}
 			r := w.record()
 			l.send(try(id, "sluice_executor", 200, nil, nil), whole(id, nil))
-			if said := k.say(responseHead(false, "sluice_executor", "via_upstream", ":status", "200")); said.GetResponseHeaders().GetResponse().GetHeaderMutation() != nil || said.ModeOverride != nil {
+			if said := k.say(responseHead(false, "sluice_executor", ":status", "200")); said.GetResponseHeaders().GetResponse().GetHeaderMutation() != nil || said.ModeOverride != nil {
 				t.Errorf("the executor's answer was touched: %v", said)
 			}
 			if r.Outcome != "ok" || r.Carried != "executor" || len(r.Attempts) != 2 {

@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
-	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
 	"github.com/sluice-gateway/sluice/proxy"
@@ -233,13 +233,16 @@ func requestBody(b string) *ext.ProcessingRequest {
 	return &ext.ProcessingRequest{Request: &ext.ProcessingRequest_RequestBody{RequestBody: &ext.HttpBody{Body: []byte(b), EndOfStream: true}}}
 }
 
-func responseHead(end bool, cluster, details string, pairs ...string) *ext.ProcessingRequest {
-	return &ext.ProcessingRequest{
-		Request: &ext.ProcessingRequest_ResponseHeaders{ResponseHeaders: &ext.HttpHeaders{Headers: headerMap(pairs), EndOfStream: end}},
-		Attributes: map[string]*structpb.Struct{"envoy.filters.http.ext_proc": {Fields: map[string]*structpb.Value{
-			"xds.cluster_name": structpb.NewStringValue(cluster), "response.code_details": structpb.NewStringValue(details),
-		}}},
+// responseHead is the head of an answer: the target's as its cluster marks it, the executor's with its id, or Envoy's own, with a cluster of "".
+func responseHead(end bool, cluster string, pairs ...string) *ext.ProcessingRequest {
+	switch cluster {
+	case "":
+	case wire.ClusterExecutor:
+		pairs = append(pairs, wire.HeaderRequestID, "0f")
+	default:
+		pairs = append(pairs, wire.HeaderTarget, "1")
 	}
+	return &ext.ProcessingRequest{Request: &ext.ProcessingRequest_ResponseHeaders{ResponseHeaders: &ext.HttpHeaders{Headers: headerMap(pairs), EndOfStream: end}}}
 }
 
 func responseBody(b string) *ext.ProcessingRequest {
@@ -306,7 +309,7 @@ func (k *talk) begun() (id string) {
 	if c := chainOf(k.t, r); !slices.Equal(c, []string{"ext-cluster", "sluice_executor"}) {
 		k.t.Fatalf("chain %v", c)
 	}
-	r = k.say(responseHead(false, "ext-cluster", "via_upstream", ":status", "200", "content-type", "text/event-stream"))
+	r = k.say(responseHead(false, "ext-cluster", ":status", "200", "content-type", "text/event-stream"))
 	if r.GetResponseHeaders() == nil {
 		k.t.Fatalf("got %v", r)
 	}

@@ -18,16 +18,16 @@ var vocabulary = []func() *ext.ProcessingRequest{
 	func() *ext.ProcessingRequest { return requestBody(chat("carried")) },
 	func() *ext.ProcessingRequest { return requestBody("{") },
 	func() *ext.ProcessingRequest {
-		return responseHead(false, "ext-cluster", "via_upstream", ":status", "200")
+		return responseHead(false, "ext-cluster", ":status", "200")
 	},
 	func() *ext.ProcessingRequest {
-		return responseHead(false, "ext-cluster", "via_upstream", ":status", "500")
+		return responseHead(false, "ext-cluster", ":status", "500")
 	},
 	func() *ext.ProcessingRequest {
-		return responseHead(true, "ext-cluster", "via_upstream", ":status", "429")
+		return responseHead(true, "ext-cluster", ":status", "429")
 	},
 	func() *ext.ProcessingRequest {
-		return responseHead(false, "", "request_payload_too_large", ":status", "413")
+		return responseHead(false, "", ":status", "413")
 	},
 	func() *ext.ProcessingRequest { return responseBody("x") },
 	func() *ext.ProcessingRequest {
@@ -40,7 +40,7 @@ var vocabulary = []func() *ext.ProcessingRequest{
 		return requestHead(false, ":method", "GET", ":path", "\x00", "", "", "x bad\x00name", "\xff")
 	},
 	func() *ext.ProcessingRequest {
-		return responseHead(false, "ext-cluster", "via_upstream", ":status", "abc", "", "")
+		return responseHead(false, "ext-cluster", ":status", "abc", "", "")
 	},
 	func() *ext.ProcessingRequest { return &ext.ProcessingRequest{} },
 	func() *ext.ProcessingRequest {
@@ -109,7 +109,7 @@ func TestManyStreams(t *testing.T) {
 				k := w.talk()
 				k.say(post())
 				k.say(requestBody(chat("direct")))
-				r := k.say(responseHead(false, "ext-cluster", "via_upstream", ":status", "200"))
+				r := k.say(responseHead(false, "ext-cluster", ":status", "200"))
 				ids <- setHeaders(r.GetResponseHeaders().GetResponse().GetHeaderMutation())["x-sluice-request-id"]
 			}
 		})
@@ -147,7 +147,7 @@ func TestRandomWorlds(t *testing.T) {
 				}
 				switch kind {
 				case 0, 1: // carried; its log comes before or after the stream's end
-					k.say(responseHead(false, "ext-cluster", "via_upstream", ":status", "200"))
+					k.say(responseHead(false, "ext-cluster", ":status", "200"))
 					if kind == 1 {
 						k.cancel()
 					}
@@ -159,7 +159,7 @@ func TestRandomWorlds(t *testing.T) {
 					l.send(try(id, "ext-cluster", 500, nil, nil))
 					mu.Unlock()
 					w.claim(id, true)
-					k.say(responseHead(false, "sluice_executor", "via_upstream", ":status", "200"))
+					k.say(responseHead(false, "sluice_executor", ":status", "200"))
 				case 3: // the client leaves while the executor claims
 					mu.Lock()
 					l.send(try(id, "ext-cluster", 0, nil, nil))
@@ -192,7 +192,7 @@ func BenchmarkStream(b *testing.B) {
 			w := newWorld(b)
 			l := w.logs()
 			body := requestBody(`{"model":"direct","stream":true,"messages":[{"role":"user","content":"` + filler(size<<10-200) + `"}]}`)
-			head, answer := post(), responseHead(false, "ext-cluster", "via_upstream", ":status", "200")
+			head, answer := post(), responseHead(false, "ext-cluster", ":status", "200")
 			b.ReportAllocs()
 			for b.Loop() {
 				k := w.talk()

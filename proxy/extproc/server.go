@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
-	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -33,8 +31,6 @@ type Options struct {
 	Logger   *slog.Logger              // nil = slog.Default
 	Panicked func(v any, stack []byte) // told of every recovered panic; nil = nobody
 	Grace    time.Duration             // how long a log may be late before the sweep ends its exchange; 5 s
-	// CloseEarly ends a stream with its last answer and not with the response. It frees a stream of gRPC; Shutdown cannot cut such answers.
-	CloseEarly bool
 }
 
 // Counts are what a server has seen since its start, but for Streams and Waiting, which are of now.
@@ -49,8 +45,6 @@ type Counts struct {
 
 // Server is the external processor and the receiver of access logs.
 type Server struct {
-	extproc.UnimplementedExternalProcessorServer
-	accesslog.UnimplementedAccessLogServiceServer
 	o Options
 
 	mu      sync.Mutex
@@ -73,8 +67,13 @@ func New(o Options) *Server {
 
 // Register offers both services. A message of ext_proc holds a whole body, so the gRPC server must take messages somewhat larger than body_limit.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
-	extproc.RegisterExternalProcessorServer(r, s)
-	accesslog.RegisterAccessLogServiceServer(r, s)
+	serve := func(service, method string, f func(grpc.ServerStream) error) {
+		r.RegisterService(&grpc.ServiceDesc{ServiceName: service, Streams: []grpc.StreamDesc{{
+			StreamName: method, ClientStreams: true, ServerStreams: true, Handler: func(_ any, g grpc.ServerStream) error { return f(g) },
+		}}}, nil)
+	}
+	serve("envoy.service.ext_proc.v3.ExternalProcessor", "Process", s.process)
+	serve("envoy.service.accesslog.v3.AccessLogService", "StreamAccessLogs", s.logs)
 }
 
 // Counts returns what the server has seen.
@@ -139,11 +138,11 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 }
 
-// Process serves one request's stream.
-func (s *Server) Process(g extproc.ExternalProcessor_ProcessServer) error {
+// process serves one request's stream.
+func (s *Server) process(g grpc.ServerStream) error {
 	st := &stream{s: s, g: g}
-	if md, _ := metadata.FromIncomingContext(g.Context()); len(md[wire.HeaderNode]) == 1 {
-		st.node = md[wire.HeaderNode][0]
+	if node := metadata.ValueFromIncomingContext(g.Context(), wire.HeaderNode); len(node) == 1 {
+		st.node = node[0]
 	}
 	s.mu.Lock()
 	if s.closing {
@@ -159,15 +158,12 @@ func (s *Server) Process(g extproc.ExternalProcessor_ProcessServer) error {
 		st.close()
 	}()
 	for {
-		m, err := g.Recv()
+		m, err := receive(g)
 		if err != nil {
 			return nil // the request's end and its abort look the same: the access log tells them apart
 		}
-		if err := st.take(m); err != nil {
+		if err := st.take(parse(m)); err != nil {
 			return err
-		}
-		if s.o.CloseEarly && st.last() {
-			return nil
 		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -24,15 +24,10 @@ const (
 	over                       // nothing: our reply is on its way, and what crossed it is of no interest
 )
 
-// viaUpstream is the response.code_details of what an upstream said; whatever else there is was made up by Envoy.
-const viaUpstream = "via_upstream"
-
-type response = extproc.ProcessingResponse
-
 // stream is one request on its way through Envoy. Its lock is held while a message is answered and while a timer speaks out of turn.
 type stream struct {
 	s    *Server
-	g    extproc.ExternalProcessor_ProcessServer
+	g    grpc.ServerStream
 	node string
 
 	mu      sync.Mutex
@@ -47,32 +42,22 @@ type stream struct {
 }
 
 // take answers one message.
-func (st *stream) take(m *extproc.ProcessingRequest) error {
+func (st *stream) take(m message) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.phase == over {
 		return nil
 	}
-	var f func() *response
-	switch r := m.Request.(type) {
-	case *extproc.ProcessingRequest_RequestHeaders:
-		if st.phase == wantHead && r.RequestHeaders != nil {
-			f = func() *response { return st.begin(r.RequestHeaders, attribute(m, "source.address")) }
-		}
-	case *extproc.ProcessingRequest_RequestBody:
-		if st.phase == wantBody && r.RequestBody != nil {
-			f = func() *response { return st.decide(r.RequestBody.Body, bodyAnswer()) }
-		}
-	case *extproc.ProcessingRequest_ResponseHeaders: // Envoy's own replies get here from any earlier phase
-		if st.phase <= wantAnswer && r.ResponseHeaders != nil {
-			f = func() *response {
-				return st.answered(r.ResponseHeaders, attribute(m, "xds.cluster_name"), attribute(m, "response.code_details"))
-			}
-		}
-	case *extproc.ProcessingRequest_ResponseBody:
-		if st.phase == wantErrorBody && r.ResponseBody != nil {
-			f = func() *response { return st.render(r.ResponseBody.Body) }
-		}
+	var f func() *answer
+	switch {
+	case m.kind == requestHeaders && st.phase == wantHead:
+		f = func() *answer { return st.begin(m) }
+	case m.kind == requestBody && st.phase == wantBody:
+		f = func() *answer { return st.decide(m.body, &answer{to: requestBody}) }
+	case m.kind == responseHeaders && st.phase <= wantAnswer: // Envoy's own replies get here from any earlier phase
+		f = func() *answer { return st.answered(m) }
+	case m.kind == responseBody && st.phase == wantErrorBody:
+		f = func() *answer { return st.render(m.body) }
 	}
 	if f == nil {
 		st.s.violations.Add(1)
@@ -83,13 +68,13 @@ func (st *stream) take(m *extproc.ProcessingRequest) error {
 }
 
 // say sends what f returns, or a clean error when f panics. The lock is held.
-func (st *stream) say(f func() *response) error {
-	var r *response
+func (st *stream) say(f func() *answer) error {
+	var r *answer
 	st.s.guard(func() { r = f() }, func(err error) {
 		r = st.reply(internalError, "internal_error")
 		if st.x != nil {
 			st.s.guard(func() {
-				if said := st.step(func() (proxy.Owner, *response) { return st.follow(st.x.Fail(proxy.CausePanic, err)) }); said != nil {
+				if said := st.step(func() (proxy.Owner, *answer) { return st.follow(st.x.Fail(proxy.CausePanic, err)) }); said != nil {
 					r = said
 				}
 			}, func(error) {})
@@ -98,11 +83,11 @@ func (st *stream) say(f func() *response) error {
 	if r == nil {
 		return nil
 	}
-	return st.g.Send(r)
+	return send(st.g, r.encode())
 }
 
 // step runs f if the exchange is still this stage's, and returns what f says.
-func (st *stream) step(f func() (proxy.Owner, *response)) (r *response) {
+func (st *stream) step(f func() (proxy.Owner, *answer)) (r *answer) {
 	st.s.o.Table.Step(st.x, proxy.OwnerOpen, func() (next proxy.Owner) {
 		next, r = f()
 		return next
@@ -111,7 +96,7 @@ func (st *stream) step(f func() (proxy.Owner, *response)) (r *response) {
 }
 
 // follow ends the exchange by a verdict; its reply, if there is one, takes the place of whatever Envoy has.
-func (st *stream) follow(v proxy.Verdict) (proxy.Owner, *response) {
+func (st *stream) follow(v proxy.Verdict) (proxy.Owner, *answer) {
 	if v.Action == proxy.Answer {
 		return proxy.OwnerEnded, st.reply(v.Reply, st.x.Record().ErrorCode)
 	}
@@ -119,15 +104,15 @@ func (st *stream) follow(v proxy.Verdict) (proxy.Owner, *response) {
 }
 
 // reply is the stream's last word.
-func (st *stream) reply(r *proxy.Reply, code string) *response {
+func (st *stream) reply(r *proxy.Reply, code string) *answer {
 	st.phase = over
 	st.stop()
 	return immediate(r, code)
 }
 
 // begin opens the exchange.
-func (st *stream) begin(h *extproc.HttpHeaders, peer string) *response {
-	head, ok := requestHead(st.g.Context(), h, peer)
+func (st *stream) begin(m message) *answer {
+	head, ok := requestHead(st.g.Context(), m)
 	if !ok {
 		return st.reply(badPath, "bad_path")
 	}
@@ -146,27 +131,27 @@ func (st *stream) begin(h *extproc.HttpHeaders, peer string) *response {
 	}
 	st.x, st.client, st.phase = x, head.Header, wantBody
 	st.s.o.Table.Add(x)
-	r := headAnswer(x.ID())
-	if h.EndOfStream {
+	r := begun(x.ID())
+	if m.end {
 		return st.decide([]byte{}, r)
 	}
 	return r
 }
 
 // decide has the exchange decide about the whole body: a chain of clusters, written into r, or a reply.
-func (st *stream) decide(body []byte, r *response) *response {
-	said := st.step(func() (proxy.Owner, *response) {
+func (st *stream) decide(body []byte, r *answer) *answer {
+	said := st.step(func() (proxy.Owner, *answer) {
 		up, reply := st.plan(body)
 		if reply != nil {
 			return proxy.OwnerEnded, st.reply(reply, st.x.Record().ErrorCode)
 		}
 		st.phase = wantAnswer
-		chain(r, st.cluster)
+		r.chain(st.cluster)
 		if up == nil {
 			st.s.handed.Add(1)
 			return proxy.OwnerOpen, r
 		}
-		prepare(r, up, st.client)
+		r.prepare(up, st.client)
 		st.timer = time.AfterFunc(st.patience(), st.expire)
 		return proxy.OwnerOpen, r
 	})
@@ -207,39 +192,41 @@ func (st *stream) plan(body []byte) (*proxy.Upstream, *proxy.Reply) {
 }
 
 // answered takes the response's head: the target's, the executor's, or that of a reply which Envoy made up.
-func (st *stream) answered(h *extproc.HttpHeaders, cluster, details string) *response {
-	code, header := responseHead(h)
-	local := st.phase < wantAnswer || code >= 400 && details != "" && details != viaUpstream
+func (st *stream) answered(m message) *answer {
+	code, header, by := responseHead(m)
+	if st.phase < wantAnswer {
+		by = local
+	}
 	st.phase, st.answer = passed, header
 	if st.x == nil {
-		return headers(false)
+		return pass(by)
 	}
-	said := st.step(func() (proxy.Owner, *response) {
+	said := st.step(func() (proxy.Owner, *answer) {
 		switch {
-		case local:
+		case by == local:
 		case !st.x.Prepared(): // the executor answered and had not claimed it: it began the request afresh
 			st.s.defaulted.Add(1)
-			st.s.o.Logger.Warn("a request reached the executor without its exchange", "details", details)
+			st.s.o.Logger.Warn("a request reached the executor without its exchange")
 			st.x.Drop()
 			return proxy.OwnerEnded, nil
-		case cluster != "" && cluster != st.cluster:
+		case by == executor:
 			st.s.defaulted.Add(1)
 		case code >= 200 && code <= 299:
 			st.s.direct.Add(1)
 			r := directHead(st.x.DirectHead(code, header))
 			return st.logged(), r
 		default:
-			if v := st.x.Response(code, header); v.Action == proxy.Hold && !h.EndOfStream {
+			if v := st.x.Response(code, header); v.Action == proxy.Hold && !m.end {
 				st.phase = wantErrorBody
-				return proxy.OwnerOpen, bufferBody()
+				return proxy.OwnerOpen, buffer(by)
 			}
 			_, v := st.x.Write(nil, nil, true)
 			return st.follow(v)
 		}
 		v := st.x.Local(code)
-		if v.Action == proxy.Answer && !h.EndOfStream {
+		if v.Action == proxy.Answer && !m.end {
 			st.instead, st.phase = v.Reply, wantErrorBody
-			return proxy.OwnerEnded, bufferBody()
+			return proxy.OwnerEnded, buffer(by)
 		}
 		return st.follow(v)
 	})
@@ -247,17 +234,17 @@ func (st *stream) answered(h *extproc.HttpHeaders, cluster, details string) *res
 		st.stop()
 	}
 	if said == nil {
-		return headers(false)
+		return pass(by)
 	}
 	return said
 }
 
 // render makes the client's error of a refusal's body.
-func (st *stream) render(body []byte) *response {
+func (st *stream) render(body []byte) *answer {
 	st.phase = passed
 	st.stop()
 	if st.instead == nil {
-		st.step(func() (proxy.Owner, *response) {
+		st.step(func() (proxy.Owner, *answer) {
 			_, v := st.x.Write(nil, body, true)
 			st.instead = v.Reply
 			return proxy.OwnerEnded, nil
@@ -290,8 +277,8 @@ func (st *stream) expire() {
 		st.timer.Reset(left)
 		return
 	}
-	_ = st.say(func() *response { // a stream that cannot be written to ends by itself
-		return st.step(func() (proxy.Owner, *response) { return st.follow(st.x.Fail(proxy.CauseLimit, nil)) })
+	_ = st.say(func() *answer { // a stream that cannot be written to ends by itself
+		return st.step(func() (proxy.Owner, *answer) { return st.follow(st.x.Fail(proxy.CauseLimit, nil)) })
 	})
 }
 
@@ -302,11 +289,11 @@ func (st *stream) interrupt() {
 	if st.closed || st.phase == over || st.x == nil {
 		return
 	}
-	_ = st.say(func() *response {
+	_ = st.say(func() *answer {
 		if st.x.Owner() == proxy.OwnerDirect {
 			return st.reply(lost, "shutdown") // the answer has begun, so Envoy cuts it; its log says so
 		}
-		return st.step(func() (proxy.Owner, *response) { return st.follow(st.x.Fail(proxy.CauseRefused, nil)) })
+		return st.step(func() (proxy.Owner, *answer) { return st.follow(st.x.Fail(proxy.CauseRefused, nil)) })
 	})
 }
 
@@ -314,13 +301,6 @@ func (st *stream) stop() {
 	if st.timer != nil {
 		st.timer.Stop()
 	}
-}
-
-// last reports whether nothing is left to be said.
-func (st *stream) last() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.phase >= passed
 }
 
 // close ends what nobody took over: the client left. Of a request that Envoy had sent to the target its log tells whether the client left or the
@@ -335,7 +315,7 @@ func (st *stream) close() {
 	}
 }
 
-func (st *stream) left() (proxy.Owner, *response) {
+func (st *stream) left() (proxy.Owner, *answer) {
 	if st.cluster != "" && (st.phase == wantAnswer || st.phase == wantErrorBody && st.instead == nil) {
 		return st.logged(), nil
 	}

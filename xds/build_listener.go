@@ -161,7 +161,8 @@ func (b *builder) usageFilters() []*hcmv3.HttpFilter {
 	}
 	rules := &jsonv3.JsonToMetadata_MatchRules{}
 	var script strings.Builder
-	fmt.Fprintf(&script, "local namespace, object, fields = %q, '%q', {\n", wire.MetadataUsage, b.Usage[0].Path[0])
+	first := b.Usage[0].Path
+	fmt.Fprintf(&script, "local namespace, object, fields = %q, '%q', {\n", wire.MetadataUsage, strings.Join(first[:min(1, len(first))], ""))
 	for _, u := range b.Usage {
 		rule := &jsonv3.JsonToMetadata_Rule{OnPresent: &jsonv3.JsonToMetadata_KeyValuePair{
 			MetadataNamespace: wire.MetadataUsage, Key: u.Key, Type: jsonv3.JsonToMetadata_NUMBER,

@@ -26,7 +26,7 @@ const idleSlack = 30 * time.Second
 // routes makes the one route configuration: what a `carrier: envoy` route can be asked goes through the stage, all else to the executor.
 func (b *builder) routes(carried []policies.Carried) {
 	host := &routev3.VirtualHost{
-		Name: wire.RouteConfig, Domains: []string{"*"},
+		Name: wire.RouteConfig, Domains: []string{"*"}, IncludeRequestAttemptCount: true,
 		RequestBodyBufferLimit: wrapperspb.UInt64(uint64(b.p.Server.BodyLimit)),
 	}
 	if staged := b.staged(carried); b.filter && len(staged) > 0 {

@@ -258,7 +258,8 @@ server: {body_limit: 64k}
 		if usage[wire.KeyInput].GetNumberValue() != 11 || usage[wire.KeyOutput].GetNumberValue() != 7 || usage[wire.KeyCached].GetNumberValue() != 3 {
 			t.Errorf("usage %v", usage)
 		}
-		if e.CommonProperties.UpstreamRequestAttemptCount != 1 || e.Request.RequestHeaders[wire.HeaderID] != stageID {
+		id := e.CommonProperties.Metadata.FilterMetadata[wire.MetadataLog].GetFields()[wire.KeyID].GetStringValue()
+		if e.CommonProperties.UpstreamRequestAttemptCount != 1 || id != stageID {
 			t.Errorf("entry %v", e)
 		}
 	})

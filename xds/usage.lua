@@ -68,6 +68,7 @@ local function lines(h, text)
     at = stop + 1
   end
   local rest = #text
+  if byte(text, rest) == 10 then return '' end
   while rest > 0 and byte(text, rest) ~= 10 do rest = rest - 1 end
   return rest < #text and #text - rest <= longest and sub(text, rest + 1) or ''
 end
@@ -76,7 +77,8 @@ function envoy_on_response(h)
   if find(h:headers():get('content-type') or '', 'text/event-stream', 1, true) ~= 1 then return end
   local rest = ''
   for chunk in h:bodyChunks() do
-    rest = lines(h, rest .. chunk:getBytes(0, chunk:length()))
+    local text = chunk:getBytes(0, chunk:length())
+    rest = lines(h, rest == '' and text or rest .. text)
   end
   lines(h, rest .. '\n')
 end

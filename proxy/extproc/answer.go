@@ -38,10 +38,10 @@ func ownReply(status int, code, message string) *proxy.Reply {
 
 // requestHead is the request's head as any plane hands it over. Headers of Envoy's and Sluice's own are no client's; the trace is that of Envoy's
 // span where it traces, which only gRPC's metadata tells.
-func requestHead(ctx context.Context, m message) (proxy.Head, bool) {
-	head := proxy.Head{Header: make(http.Header, len(m.headers)), ContentLength: -1, Plane: "envoy"}
+func requestHead(ctx context.Context, m wire.Message) (proxy.Head, bool) {
+	head := proxy.Head{Header: make(http.Header, len(m.Headers)), ContentLength: -1, Plane: "envoy"}
 	path := ""
-	for _, f := range m.headers {
+	for _, f := range m.Headers {
 		switch {
 		case f.Name == ":method":
 			head.Method = f.Value
@@ -54,7 +54,7 @@ func requestHead(ctx context.Context, m message) (proxy.Head, bool) {
 	}
 	if n, err := strconv.ParseInt(head.Header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		head.ContentLength = n
-	} else if m.end {
+	} else if m.End {
 		head.ContentLength = 0
 	}
 	if parent := metadata.ValueFromIncomingContext(ctx, "traceparent"); len(parent) == 1 {
@@ -76,9 +76,9 @@ const (
 )
 
 // responseHead is the response's status, its headers without pseudo headers, and whose they are.
-func responseHead(m message) (code int, header http.Header, by speaker) {
-	header = make(http.Header, len(m.headers))
-	for _, f := range m.headers {
+func responseHead(m wire.Message) (code int, header http.Header, by speaker) {
+	header = make(http.Header, len(m.Headers))
+	for _, f := range m.Headers {
 		switch {
 		case f.Name == ":status":
 			code, _ = strconv.Atoi(f.Value) // 0 is no status of anything
@@ -95,6 +95,11 @@ func responseHead(m message) (code int, header http.Header, by speaker) {
 	return code, header, by
 }
 
+// answer is what Envoy is told on one message.
+type answer struct{ wire.Answer }
+
+func to(kind wire.Kind) *answer { return &answer{wire.Answer{To: kind}} }
+
 // copy sets headers, but for what is the connection's or Envoy's; a name that is there twice has two values.
 func (a *answer) copy(from ...proxy.Field) {
 	for _, f := range from {
@@ -108,17 +113,13 @@ func (a *answer) copy(from ...proxy.Field) {
 
 // own sets what is Sluice's word to Envoy: pseudo headers, lengths, and those that steer it.
 func (a *answer) own(name, value string) {
-	a.set = append(a.set, proxy.Field{Name: name, Value: value})
-}
-
-func has(set []proxy.Field, name string) bool {
-	return slices.ContainsFunc(set, func(f proxy.Field) bool { return f.Name == name })
+	a.Set = append(a.Set, wire.Header{Name: name, Value: value})
 }
 
 // drop removes a header unless it is set.
 func (a *answer) drop(name string) {
-	if name = strings.ToLower(name); !hop[name] && name != "" && name[0] != ':' && !has(a.set, name) {
-		a.remove = append(a.remove, name)
+	if name = strings.ToLower(name); !hop[name] && name != "" && name[0] != ':' && !slices.ContainsFunc(a.Set, func(h wire.Header) bool { return h.Name == name }) {
+		a.Remove = append(a.Remove, name)
 	}
 }
 
@@ -129,21 +130,22 @@ var hop = map[string]bool{"host": true, "connection": true, "keep-alive": true, 
 
 // begun gives the request its id: as header for the executor and the log of attempts, as metadata for the log of requests.
 func begun(id [16]byte) *answer {
-	a, name := &answer{to: requestHeaders}, hex.EncodeToString(id[:])
+	a, name := to(wire.RequestHeaders), hex.EncodeToString(id[:])
 	a.own(wire.HeaderID, name)
-	a.metadata = member(wire.MetadataLog, object(member(wire.KeyID, text(name))))
+	a.Metadata = wire.Identity(name)
 	return a
 }
 
 // streamUp lets a request pass without its body or its answer.
 func streamUp() *answer {
-	const responseHeaderMode, skip = 2, 2
-	return &answer{to: requestHeaders, mode: appendNumber(nil, responseHeaderMode, skip)}
+	a := to(wire.RequestHeaders)
+	a.Mode = wire.AnswerUnseen
+	return a
 }
 
 // chain writes the clusters to try into an answer: the target if there is one, and the executor.
 func (a *answer) chain(cluster string) {
-	a.metadata, a.reroute = append(a.metadata, chain(cluster)...), true
+	a.Metadata, a.Reroute = append(a.Metadata, wire.Chain(cluster)...), true
 }
 
 // prepare writes the target's request into the answer to a body. No header of the client's goes up but as one of the target's; Envoy's own the
@@ -168,7 +170,7 @@ func (a *answer) prepare(up *proxy.Upstream, client http.Header) {
 	}
 	if up.Provider.Own {
 		endpoint := net.JoinHostPort(up.URL.Hostname(), wire.Port(up.URL)) // Envoy names it so, always with a port
-		a.metadata = append(a.metadata, member(wire.MetadataLB, object(member(wire.KeyEndpoint, text(endpoint))))...)
+		a.Metadata = append(a.Metadata, wire.Picked(endpoint)...)
 	}
 }
 
@@ -189,12 +191,12 @@ func same(values []string, among []proxy.Field, name string) bool {
 // replace writes a new body. Without its length Envoy answers 500.
 func (a *answer) replace(body []byte) {
 	a.own("content-length", strconv.Itoa(len(body)))
-	a.body, a.replaced = body, true
+	a.Body, a.Replaced = body, true
 }
 
 // pass lets a response go on as it is, but for the word of the target's cluster.
 func pass(by speaker) *answer {
-	a := &answer{to: responseHeaders}
+	a := to(wire.ResponseHeaders)
 	if by == target {
 		a.drop(wire.HeaderTarget)
 	}
@@ -213,15 +215,14 @@ func directHead(set []proxy.Field, remove []string) *answer {
 
 // buffer asks for the response's body, whole.
 func buffer(by speaker) *answer {
-	const responseHeaderMode, send, responseBodyMode, buffered = 2, 1, 4, 2
 	a := pass(by)
-	a.mode = appendNumber(appendNumber(nil, responseHeaderMode, send), responseBodyMode, buffered)
+	a.Mode = wire.AnswerWhole
 	return a
 }
 
 // rendered puts a reply of ours in the place of a response; nil lets the response pass.
 func rendered(reply *proxy.Reply, instead http.Header) *answer {
-	a := &answer{to: responseBody}
+	a := to(wire.ResponseBody)
 	if reply != nil {
 		a.own(":status", strconv.Itoa(reply.Status))
 		a.copy(reply.Header...)
@@ -235,7 +236,7 @@ func rendered(reply *proxy.Reply, instead http.Header) *answer {
 
 // immediate has Envoy send a reply of ours. Its details begin with what local_reply_config leaves alone.
 func immediate(reply *proxy.Reply, code string) *answer {
-	a := &answer{status: reply.Status, details: wire.DetailsPrefix + cmp.Or(code, "reply"), body: reply.Body}
+	a := &answer{wire.Answer{Status: reply.Status, Details: wire.DetailsPrefix + cmp.Or(code, "reply"), Body: reply.Body}}
 	a.copy(reply.Header...)
 	return a
 }

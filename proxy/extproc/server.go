@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
@@ -162,7 +163,7 @@ func (s *Server) process(g grpc.ServerStream) error {
 		if err != nil {
 			return nil // the request's end and its abort look the same: the access log tells them apart
 		}
-		if err := st.take(parse(m)); err != nil {
+		if err := st.take(wire.ParseMessage(m)); err != nil {
 			return err
 		}
 	}
@@ -182,4 +183,18 @@ func (s *Server) guard(f func(), broken func(err error)) {
 		broken(fmt.Errorf("panic: %v", v))
 	}()
 	f()
+}
+
+// receive returns the next message of a stream as bytes. An Empty knows no field, and what a message does not know it keeps as it came.
+func receive(g grpc.ServerStream) ([]byte, error) {
+	m := new(emptypb.Empty)
+	err := g.RecvMsg(m)
+	return m.ProtoReflect().GetUnknown(), err
+}
+
+// send is the same the other way.
+func send(g grpc.ServerStream, b []byte) error {
+	m := new(emptypb.Empty)
+	m.ProtoReflect().SetUnknown(b)
+	return g.SendMsg(m)
 }

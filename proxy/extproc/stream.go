@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/proxy"
 )
 
@@ -42,7 +43,7 @@ type stream struct {
 }
 
 // take answers one message.
-func (st *stream) take(m message) error {
+func (st *stream) take(m wire.Message) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.phase == over {
@@ -50,14 +51,14 @@ func (st *stream) take(m message) error {
 	}
 	var f func() *answer
 	switch {
-	case m.kind == requestHeaders && st.phase == wantHead:
+	case m.Kind == wire.RequestHeaders && st.phase == wantHead:
 		f = func() *answer { return st.begin(m) }
-	case m.kind == requestBody && st.phase == wantBody:
-		f = func() *answer { return st.decide(m.body, &answer{to: requestBody}) }
-	case m.kind == responseHeaders && st.phase <= wantAnswer: // Envoy's own replies get here from any earlier phase
+	case m.Kind == wire.RequestBody && st.phase == wantBody:
+		f = func() *answer { return st.decide(m.Body, to(wire.RequestBody)) }
+	case m.Kind == wire.ResponseHeaders && st.phase <= wantAnswer: // Envoy's own replies get here from any earlier phase
 		f = func() *answer { return st.answered(m) }
-	case m.kind == responseBody && st.phase == wantErrorBody:
-		f = func() *answer { return st.render(m.body) }
+	case m.Kind == wire.ResponseBody && st.phase == wantErrorBody:
+		f = func() *answer { return st.render(m.Body) }
 	}
 	if f == nil {
 		st.s.violations.Add(1)
@@ -83,7 +84,7 @@ func (st *stream) say(f func() *answer) error {
 	if r == nil {
 		return nil
 	}
-	return send(st.g, r.encode())
+	return send(st.g, r.Encode())
 }
 
 // step runs f if the exchange is still this stage's, and returns what f says.
@@ -111,7 +112,7 @@ func (st *stream) reply(r *proxy.Reply, code string) *answer {
 }
 
 // begin opens the exchange.
-func (st *stream) begin(m message) *answer {
+func (st *stream) begin(m wire.Message) *answer {
 	head, ok := requestHead(st.g.Context(), m)
 	if !ok {
 		return st.reply(badPath, "bad_path")
@@ -132,7 +133,7 @@ func (st *stream) begin(m message) *answer {
 	st.x, st.client, st.phase = x, head.Header, wantBody
 	st.s.o.Table.Add(x)
 	r := begun(x.ID())
-	if m.end {
+	if m.End {
 		return st.decide([]byte{}, r)
 	}
 	return r
@@ -192,7 +193,7 @@ func (st *stream) plan(body []byte) (*proxy.Upstream, *proxy.Reply) {
 }
 
 // answered takes the response's head: the target's, the executor's, or that of a reply which Envoy made up.
-func (st *stream) answered(m message) *answer {
+func (st *stream) answered(m wire.Message) *answer {
 	code, header, by := responseHead(m)
 	if st.phase < wantAnswer {
 		by = local
@@ -216,7 +217,7 @@ func (st *stream) answered(m message) *answer {
 			r := directHead(st.x.DirectHead(code, header))
 			return st.logged(), r
 		default:
-			if v := st.x.Response(code, header); v.Action == proxy.Hold && !m.end {
+			if v := st.x.Response(code, header); v.Action == proxy.Hold && !m.End {
 				st.phase = wantErrorBody
 				return proxy.OwnerOpen, buffer(by)
 			}
@@ -224,7 +225,7 @@ func (st *stream) answered(m message) *answer {
 			return st.follow(v)
 		}
 		v := st.x.Local(code)
-		if v.Action == proxy.Answer && !m.end {
+		if v.Action == proxy.Answer && !m.End {
 			st.instead, st.phase = v.Reply, wantErrorBody
 			return proxy.OwnerEnded, buffer(by)
 		}

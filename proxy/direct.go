@@ -31,7 +31,7 @@ func (x *Exchange) Direct() (ok bool, why string) {
 		return false, "the provider is reached through an egress proxy"
 	case m.Provider.Cancel == "drain":
 		return false, "on_cancel is drain"
-	case x.g.probing(m):
+	case x.g.breakers.HalfOpen(m.Provider.Name, m.Name): // the request may have to be the probe
 		return false, "the target is half-open"
 	}
 	return true, "the route's carrier"

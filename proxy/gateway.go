@@ -209,16 +209,6 @@ func (g *Gateway) usablePool(m *policies.Model) (ok bool, why string, after time
 	return false, "every endpoint is down", 2 * time.Second
 }
 
-// probing reports whether a request to the model may have to be a half-open breaker's probe.
-func (g *Gateway) probing(m *policies.Model) bool {
-	for _, s := range g.breakers.Snapshot() {
-		if s.Provider == m.Provider.Name && s.Model == m.Name && s.State == "half-open" {
-			return true
-		}
-	}
-	return false
-}
-
 // reachable is usable for a provider as a whole, for paths that name no model.
 func (g *Gateway) reachable(p *policies.Provider) (ok bool, after time.Duration) {
 	ok, _, after = g.usable(&policies.Model{Provider: p})

@@ -166,6 +166,9 @@ func TestSettledOnce(t *testing.T) {
 		p.Cancel()
 		p.Done(true)
 		p.Cancel()
+		if k := s.Snapshot()[1].Key; !s.HalfOpen(k.Provider, k.Model) || s.HalfOpen(k.Provider, "another") {
+			t.Error("the set does not say that it is half-open")
+		}
 		if st := s.Snapshot()[1]; st.State != "half-open" {
 			t.Errorf("after Cancel, Done: %+v", st)
 		}

@@ -82,6 +82,24 @@ func (s *Set) Cooling(k Key) (until time.Time, ok bool) {
 	return until, ok
 }
 
+// HalfOpen reports whether any breaker of a provider's model, whatever its endpoint and credential, waits for a probe or has one out.
+func (s *Set) HalfOpen(provider, model string) bool {
+	now := time.Now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for k, cs := range s.targets {
+		if k.Provider != provider || k.Model != model {
+			continue
+		}
+		for _, c := range cs {
+			if c.status(now).State == "half-open" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // every asks the key's circuits, and returns the earliest moment when the answer is yes of each. Without a circuit it is no.
 func (s *Set) every(k Key, ask func(*circuit) (time.Time, bool)) (yes bool, until time.Time) {
 	s.mu.RLock()

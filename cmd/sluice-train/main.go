@@ -16,6 +16,7 @@ import (
 
 type commands struct {
 	Train trainCmd `cmd:"" help:"Train the model and write it."`
+	Eval  evalCmd  `cmd:"" help:"Measure a model on the rows for measuring, or on files."`
 }
 
 // trainCmd is `sluice-train train`.

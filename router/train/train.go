@@ -2,7 +2,6 @@ package train
 
 import (
 	"math"
-	"slices"
 
 	"github.com/sluice-gateway/sluice/router"
 )
@@ -40,22 +39,7 @@ func Fit(d *Data, o Options) *router.Model {
 	if keep == nil {
 		keep = func(r *Row) bool { return !r.Dev() }
 	}
-	var rows []*Row
-	for _, set := range [][]Row{d.Gain, d.Class, d.Cues, d.Natural} {
-		for i := range set {
-			if r := &set[i]; keep(r) {
-				rows = append(rows, r)
-			}
-		}
-	}
-	rows = slices.DeleteFunc(rows, func(r *Row) bool { return !o.teaches(r) })
-	all := sketches(rows, func(r *Row) router.Prompt {
-		if r.Prompt4 != "" {
-			return r.read(r.Prompt4)
-		}
-		return r.Read()
-	}, &o)
-	return fitExamples(all, d.Sum, o)
+	return fitExamples(examplesOf(d, &o, keep), d.Sum, o)
 }
 
 // teaches reports whether a row says anything to the trainer.

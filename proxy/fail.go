@@ -362,6 +362,7 @@ func (x *Exchange) clientGone() Verdict {
 	}
 	if x.draining() {
 		x.drained, x.left = true, a.outBytes
+		x.leaveFlight() // who waits for the answer does not wait for this
 		return Verdict{Action: Drain}
 	}
 	x.endAttempt(a)

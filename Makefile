@@ -1,5 +1,6 @@
 # make run    the quick start: a real small model as the pool, an external provider, Sluice in front
 # make test   everything: unit tests with the race detector, then the real clients against the real model
+# make soak   the sixteen public faults in real time, embedded and behind a real Envoy, then ten minutes of composed faults
 # make check  what a change must pass before review
 # make bench  Sluice, a lean proxy and no proxy, side by side
 # make build  bin/sluice, static
@@ -7,7 +8,7 @@
 # make run-envoy  the quick start behind that Envoy
 # make clean  removes what was built and fetched
 .DEFAULT_GOAL := help
-.PHONY: help run run-envoy test check bench build envoy clean
+.PHONY: help run run-envoy test soak check bench build envoy clean
 
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
@@ -29,6 +30,11 @@ test:
 	scripts/gotest 'unit tests' $$race ./... || code=1; \
 	scripts/gotest 'real parts' -tags real -count=1 -p 1 -timeout 20m $$real || code=1; \
 	exit $$code
+
+soak:
+	@scripts/fetch envoy
+	go test -tags soak -count=1 -timeout 20m -run TestSoak -v ./e2e/envoyplane
+	go test -count=1 -timeout 20m -run TestChaos -v ./proxy -chaos 10m -rapid.checks 100000000
 
 check:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt differs: $$bad"; exit 1; }

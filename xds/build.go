@@ -32,7 +32,7 @@ type Params struct {
 
 	Listen       string                          // "" = the policy's server.listen
 	OTLP         *url.URL                        // traces: grpc://host:port, grpcs://…, or http(s)://host:port/v1/traces; nil = off
-	SystemCA     string                          // bundle of the system's authorities, see SystemCA
+	SystemCA     string                          // bundle of the system's authorities, see envoy.SystemCA
 	Health       func(*policies.Provider) string // path of a pool's health check; nil or "" = none
 	Refuse       func(*policies.Provider) string // why Envoy may not carry for a provider; nil or "" = it may
 	Usage        []UsageField                    // where an answer reports its usage; none = usage is not read

@@ -95,7 +95,7 @@ func fixed(listen string) (string, error) {
 // policyParams are what resources take from the policy and from what is known of providers and engines.
 func policyParams(p *policies.Policy) (xds.Params, error) {
 	params := xds.Params{
-		SystemCA: xds.SystemCA(), LogHeaders: providers.LimitHeaders(),
+		SystemCA: envoy.SystemCA(), LogHeaders: providers.LimitHeaders(),
 		Health: func(pr *policies.Provider) string {
 			if !pr.Own {
 				return ""

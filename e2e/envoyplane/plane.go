@@ -142,7 +142,7 @@ func params(dir string) xds.Params {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return xds.Params{
 		Control: in("control.sock"), Claim: in("claim.sock"), Edge: in("edge.sock"), Admin: in("admin.sock"),
-		SystemCA: xds.SystemCA(), LogHeaders: providers.LimitHeaders(),
+		SystemCA: envoy.SystemCA(), LogHeaders: providers.LimitHeaders(),
 		Health: func(p *policies.Provider) string {
 			if !p.Own {
 				return ""

@@ -211,7 +211,7 @@ func (c *playing) await(conn net.Conn, br *bufio.Reader) {
 	for {
 		until := c.until()
 		_ = conn.SetReadDeadline(c.sooner(until))
-		_, err := br.Peek(1)
+		_, err := br.Peek(3) // the end of a chunk may still be there: two bytes
 		_ = conn.SetReadDeadline(c.patience())
 		if ne, ok := err.(net.Error); !ok || !ne.Timeout() || !c.breakSilence() {
 			return

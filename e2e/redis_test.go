@@ -115,7 +115,7 @@ func TestRedisBudget(t *testing.T) {
 	}
 	for storm(t, gs, key, 20, nil)[200] > 0 { // what is left is spent, to the last request that fits
 	}
-	if got := spent(sim); got > 20_000 || got < 19_000 {
+	if got := spent(sim); got > 20_000 || got < 18_500 { // what a request reserves is more than what it costs: the rest may be too little for one
 		t.Errorf("%d of 20000 spent", got)
 	}
 }

@@ -76,6 +76,7 @@ type faultProxy struct {
 	slow atomic.Int64           // each answer waits so long
 	says atomic.Pointer[string] // the answer to everything, in the server's place
 	down atomic.Bool            // connections are dropped
+	mute sync.RWMutex           // locked = no answer comes
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -165,7 +166,10 @@ func (p *faultProxy) answers(c, up net.Conn) {
 	for {
 		n, err := up.Read(b)
 		if n > 0 {
-			time.Sleep(time.Duration(p.slow.Load()))
+			p.mute.RLock()
+			slow := time.Duration(p.slow.Load())
+			p.mute.RUnlock()
+			time.Sleep(slow)
 			if _, err := c.Write(b[:n]); err != nil {
 				return
 			}

@@ -16,6 +16,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/redis"
 	"github.com/sluice-gateway/sluice/internal/simulator"
+	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/providers/openai"
 )
 
 // Prices of the model m, in micro-USD a token.
@@ -78,7 +80,7 @@ func storm(t *testing.T, gs []*harness.Gateway, key string, n int, midway func()
 			midway()
 		}
 		wg.Go(func() {
-			a := chat(t.Context(), c, gs[i%len(gs)], chatBody("auto", fmt.Sprint("tell me of ", i), i%3 == 0, `,"max_tokens":60`), "Authorization", "Bearer "+key)
+			a := chat(t.Context(), c, gs[i%len(gs)], stormBody(i), "Authorization", "Bearer "+key)
 			if a.err != nil {
 				t.Errorf("request %d: %v", i, a.err)
 			}
@@ -91,8 +93,41 @@ func storm(t *testing.T, gs []*harness.Gateway, key string, n int, midway func()
 	return statuses
 }
 
-// TestRedisBudget: two gateways that share a budget over a real server let 200 requests at once spend all of it and not a micro-dollar more.
+// stormAnswer is the most tokens that an answer in a storm may have.
+const stormAnswer = 60
+
+// stormBody is the i-th request of a storm.
+func stormBody(i int) string {
+	return chatBody("auto", fmt.Sprint("tell me of ", i), i%3 == 0, fmt.Sprintf(`,"max_tokens":%d`, stormAnswer))
+}
+
+// reservation is what a gateway holds of a budget for the i-th request of a storm: two tokens for each that its prompt is estimated at, and the longest answer.
+func reservation(t *testing.T, i int) int64 {
+	t.Helper()
+	env, err := openai.Codec{}.Scan(llm.OpChat, []byte(stormBody(i)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(priceIn*2*env.PromptTokens() + priceOut*stormAnswer)
+}
+
+// settled waits until nothing is reserved and the account holds what the upstream counts, as every gateway sees it: an answer is settled after its client has it.
+func settled(t *testing.T, gs []*harness.Gateway, sim *simulator.Server) {
+	t.Helper()
+	harness.Poll(t, "the budget settled", func() error {
+		for _, g := range gs {
+			if a := accountOf(t, g); a.Spent != spent(sim) || a.Reserved != 0 {
+				return fmt.Errorf("%+v, the upstream counts %d", a, spent(sim))
+			}
+		}
+		return nil
+	})
+}
+
+// TestRedisBudget: two gateways that share a budget over a real server let 200 requests at once spend no micro-dollar more than it, and all that come after it to
+// less than one of them reserves.
 func TestRedisBudget(t *testing.T) {
+	const limit = 20_000
 	s := startRedis(t)
 	sim, addr := provider(t, simulator.Options{})
 	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
@@ -102,21 +137,13 @@ func TestRedisBudget(t *testing.T) {
 	if statuses[200] == 0 || statuses[429] == 0 || statuses[200]+statuses[429] != 200 {
 		t.Errorf("answers %v", statuses)
 	}
-	harness.Poll(t, "the budget settled", func() error {
-		for _, g := range gs {
-			if a := accountOf(t, g); a.Spent != spent(sim) || a.Reserved != 0 {
-				return fmt.Errorf("%+v, the upstream counts %d", a, spent(sim))
-			}
-		}
-		return nil
-	})
-	if a := accountOf(t, gs[0]); a.Spent > a.Limit || a.Spent == 0 {
-		t.Errorf("%+v", a)
+	settled(t, gs, sim)
+	// A storm that finds nothing reserved and is refused as a whole has nothing left that holds its smallest reservation.
+	for storm(t, gs, key, 20, nil)[200] > 0 {
+		settled(t, gs, sim)
 	}
-	for storm(t, gs, key, 20, nil)[200] > 0 { // what is left is spent, to the last request that fits
-	}
-	if got := spent(sim); got > 20_000 || got < 18_500 { // what a request reserves is more than what it costs: the rest may be too little for one
-		t.Errorf("%d of 20000 spent", got)
+	if got, least := spent(sim), reservation(t, 0); got > limit || got+least <= limit {
+		t.Errorf("%d of %d spent; one request reserves %d", got, limit, least)
 	}
 }
 
@@ -169,11 +196,7 @@ func TestRedisFaults(t *testing.T) {
 	expect := func(what string, away bool) {
 		t.Helper()
 		harness.Poll(t, what, func() error {
-			began := time.Now()
 			a, b := answered(alone), answered(refuses)
-			if took := time.Since(began); took > 4*time.Second { // two requests, of two trips of 500 ms each at most
-				t.Errorf("%s: two requests took %v", what, took)
-			}
 			metric := alone.Metric(t, "sluice_state_degraded", `use="limits"`)
 			if a.status != 200 || b.status != map[bool]int{false: 200, true: 503}[away] || metric != map[bool]float64{true: 1}[away] {
 				return fmt.Errorf("alone %s, refusing %s, metric %v", a, b, metric)
@@ -192,6 +215,7 @@ func TestRedisFaults(t *testing.T) {
 		on, off func()
 	}{
 		{"slow", func() { p.slow.Store(int64(2 * time.Second)) }, func() { p.slow.Store(0) }},
+		{"silent", func() { p.mute.Lock() }, func() { p.mute.Unlock() }}, // who waited for it would never answer
 		{"LOADING", func() { p.says.Store(text("LOADING Redis is loading the dataset in memory")) }, func() { p.says.Store(nil) }},
 		{"OOM", func() { s.config(t, "maxmemory", "1") }, func() { s.config(t, "maxmemory", "0") }},
 		{"READONLY", func() {

@@ -27,8 +27,8 @@ test:
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: tests run WITHOUT the race detector"; }; \
 	real=$$(grep -rl --exclude-dir=.cache --include='*_test.go' '^//go:build real$$' . | xargs -r -n1 dirname | sort -u); \
 	code=0; \
-	scripts/gotest 'unit tests' $$race ./... || code=1; \
-	scripts/gotest 'real parts' -tags real -count=1 -p 1 -timeout 20m $$real || code=1; \
+	scripts/gotest 'unit tests' $$race -timeout 30m ./... || code=1; \
+	scripts/gotest 'real parts' -tags real -count=1 -p 1 -timeout 30m $$real || code=1; \
 	exit $$code
 
 soak:

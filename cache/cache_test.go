@@ -13,13 +13,13 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/internal/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 

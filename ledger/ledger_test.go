@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
-	"go.uber.org/goleak"
 
+	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/llm"
 )
 
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("SLUICE_TEST_LEDGER"); dir != "" {
 		writeForEver(dir)
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 var begin = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

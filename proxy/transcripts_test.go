@@ -9,8 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/internal/testkit"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -173,4 +172,4 @@ func differ(t *testing.T, path string, tr *testkit.Transcript) {
 	}
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }

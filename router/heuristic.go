@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Scan limits: of a long text the ends are read, for instructions sit there.
@@ -36,8 +37,10 @@ type Heuristic struct {
 	tasks uint64 // the groups that name a task, as bits
 }
 
-// NewHeuristic builds the heuristic's word table.
-func NewHeuristic() *Heuristic {
+// NewHeuristic returns the heuristic. There is one: its word table is built when it is first asked for, and never changes.
+var NewHeuristic = sync.OnceValue(buildHeuristic)
+
+func buildHeuristic() *Heuristic {
 	h := &Heuristic{none: slot{groups: [2]uint8{noGroup, noGroup}}}
 	b := builder{}
 	for g := range lexicon {

@@ -44,7 +44,7 @@ func TestRepetitionIsCapped(t *testing.T) {
 }
 
 func TestClassifyIsDeterministic(t *testing.T) {
-	a, b := NewHeuristic(), NewHeuristic()
+	a, b := NewHeuristic(), buildHeuristic()
 	for _, s := range samples(t, "prompts.txt") {
 		p := Prompt{Text: s.prompt, Turns: 1}
 		if x, y := a.Classify(p), b.Classify(p); x != y {

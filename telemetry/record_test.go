@@ -4,12 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/llm"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 var t0 = time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
 

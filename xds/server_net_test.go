@@ -18,7 +18,6 @@ import (
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -26,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-gateway/sluice/internal/envoy"
+	"github.com/sluice-gateway/sluice/internal/leak"
 )
 
 // serve runs a server on listeners until the test ends.
@@ -83,7 +83,7 @@ func (panicky) StreamAccessLogs(accesslog.AccessLogService_StreamAccessLogsServe
 }
 
 func TestServeOnSocketAndTLS(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leak.None(t)()
 	t.Run("all", func(t *testing.T) { // cleanups run before the leak check
 		dir := t.TempDir()
 		socket := filepath.Join(dir, "control.sock")

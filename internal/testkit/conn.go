@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"os"
@@ -16,7 +17,7 @@ const window = 64 << 10
 type pipe struct {
 	mu     sync.Mutex
 	moved  sync.Cond
-	buf    []byte
+	buf    bytes.Buffer
 	eof    bool  // the writer closed: what is held is still read
 	unread error // why the reader's side is gone
 	unsent error // why nothing can be written any more
@@ -69,12 +70,11 @@ func (p *pipe) Read(b []byte) (int, error) {
 			return 0, p.unread
 		case p.read.passed():
 			return 0, os.ErrDeadlineExceeded
-		case len(p.buf) > 0:
+		case p.buf.Len() > 0:
 			if p.cut > 0 && len(b) > p.cut {
 				b = b[:p.cut]
 			}
-			n := copy(b, p.buf)
-			p.buf = append(p.buf[:0], p.buf[n:]...)
+			n, _ := p.buf.Read(b)
 			p.moved.Broadcast()
 			return n, nil
 		case p.eof:
@@ -100,9 +100,9 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 		case len(b) == 0:
 			return n, nil
 		}
-		if room := window - len(p.buf); room > 0 {
+		if room := window - p.buf.Len(); room > 0 {
 			k := min(room, len(b))
-			p.buf = append(p.buf, b[:k]...)
+			p.buf.Write(b[:k])
 			b, n = b[k:], n+k
 			p.moved.Broadcast()
 			continue

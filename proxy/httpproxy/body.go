@@ -12,21 +12,6 @@ import (
 	"github.com/sluice-gateway/sluice/proxy"
 )
 
-// One read of an answer: small for what comes in events, because open streams are many, and large once a read has filled the small one.
-const (
-	smallBuffer = 4 << 10
-	largeBuffer = 32 << 10
-)
-
-var (
-	buffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
-	larges  = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
-)
-
-func takeBuffer() *[]byte { return buffers.Get().(*[]byte) }
-
-func giveBuffer(b *[]byte) { buffers.Put(b) }
-
 // receive takes the request's body the way the exchange wants it; false = the client was answered or is gone.
 func (c *call) receive() bool {
 	switch c.x.BodyMode() {

@@ -60,7 +60,7 @@ type call struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, "embedded") }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, plane string) {
-	x, reply := h.gateway.Begin(r.Context(), proxy.Head{Method: r.Method, URL: r.URL, Header: r.Header, Peer: r.RemoteAddr, ContentLength: r.ContentLength, Plane: plane})
+	x, reply := h.begin(r, plane)
 	c := &call{h: h, x: x, w: w, r: r}
 	defer func() {
 		x.End()
@@ -72,6 +72,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, plane string) {
 		return
 	}
 	c.serve()
+}
+
+func (h *Handler) begin(r *http.Request, plane string) (*proxy.Exchange, *proxy.Reply) {
+	return h.gateway.Begin(r.Context(), proxy.Head{Method: r.Method, URL: r.URL, Header: r.Header, Peer: r.RemoteAddr, ContentLength: r.ContentLength, Plane: plane})
 }
 
 // recover turns a panic into the exchange's failure: one request ends, not the process.
@@ -110,8 +114,8 @@ func (c *call) serve() {
 
 // run is the loop of attempts, from a verdict on.
 func (c *call) run(v proxy.Verdict) {
-	buf := takeBuffer()
-	defer giveBuffer(buf)
+	buf := smalls.Get().(*[]byte)
+	defer smalls.Put(buf)
 	defer c.quiet.stop()
 	for {
 		switch v.Action {
@@ -169,11 +173,30 @@ func (c *call) queue(i int) proxy.Verdict {
 	return proxy.Verdict{Action: proxy.Next, Attempt: i}
 }
 
-// try makes one attempt and carries its answer as far as its verdicts go.
+// try makes one attempt and carries its answer as far as its verdicts go. An open stream spends its life in here, and its goroutine keeps the stack that
+// this takes: what is needed to send the request is in the frame of takeOff, which is gone by then.
 func (c *call) try(i int, buf []byte) proxy.Verdict {
+	var f flight
+	defer c.land(&f)
+	if v, over := c.takeOff(&f, i); over {
+		return v
+	}
+	return c.carry(f.body, buf, f.watch)
+}
+
+// flight is what an attempt holds of the plane; the zero value holds nothing.
+type flight struct {
+	cancel context.CancelFunc
+	watch  *watch
+	resp   *http.Response
+	body   io.Reader // the answer's, to be read on
+}
+
+// takeOff sends the attempt's request and takes the head of its answer; true = the verdict ends the attempt.
+func (c *call) takeOff(f *flight, i int) (proxy.Verdict, bool) {
 	up, v := c.x.Attempt(i)
 	if v.Action != proxy.More {
-		return c.finish(v)
+		return c.finish(v), true
 	}
 	c.quiet.arm(c, c.x.Silence())
 	parent := c.r.Context()
@@ -181,28 +204,35 @@ func (c *call) try(i int, buf []byte) proxy.Verdict {
 		parent = context.WithoutCancel(parent)
 	}
 	ctx, cancel := context.WithCancel(context.WithValue(parent, connectKey{}, up.Connect))
-	defer cancel()
-	watch := newWatch(c.x, cancel, c.hangUp)
-	defer watch.stop()
-	c.h.open.add(watch)
-	defer c.h.open.remove(watch)
+	f.cancel, f.watch = cancel, newWatch(c.x, cancel, c.hangUp)
+	c.h.open.add(f.watch)
 	resp, err := c.h.transports.of(up.Provider).RoundTrip(c.request(ctx, &up))
 	if err != nil {
-		return c.fail(watch, err, true)
+		return c.fail(f.watch, err, true), true
 	}
-	defer resp.Body.Close()
-	body, err := decoded(resp, c.x.Reads()) // before the exchange sees the head, which changes with it
-	if err != nil {
-		return c.fail(watch, err, false)
+	f.resp = resp
+	if f.body, err = decoded(resp, c.x.Reads()); err != nil { // before the exchange sees the head, which changes with it
+		return c.fail(f.watch, err, false), true
 	}
 	v = c.x.Response(resp.StatusCode, resp.Header)
-	watch.look()
+	f.watch.look()
 	if v.Action == proxy.More {
 		if err := c.head(); err != nil {
-			return c.x.Fail(proxy.CauseClientGone, err) // its bytes pass unread: nothing is drained
+			return c.x.Fail(proxy.CauseClientGone, err), true // its bytes pass unread: nothing is drained
 		}
 	}
-	return c.carry(body, buf, watch)
+	return v, false
+}
+
+func (c *call) land(f *flight) {
+	if f.resp != nil {
+		f.resp.Body.Close()
+	}
+	if f.watch != nil {
+		c.h.open.remove(f.watch)
+		f.watch.stop()
+		f.cancel()
+	}
 }
 
 // hangUp makes writes to the client fail, now and from now on.
@@ -213,25 +243,20 @@ func (c *call) hangUp() {
 
 // carry copies the answer, chunk by chunk, through the exchange.
 func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
-	full := false
+	in := chunks{body: body, small: buf}
+	defer in.close()
 	for {
-		if full && len(buf) < largeBuffer {
-			large := larges.Get().(*[]byte)
-			defer larges.Put(large)
-			buf = *large
-		}
-		n, err := body.Read(buf)
-		full = n == len(buf)
+		chunk, err := in.next()
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
-			if n > 0 {
-				if v, stop := c.pass(buf[:n], false, watch); stop {
+			if len(chunk) > 0 {
+				if v, stop := c.pass(chunk, false, watch); stop {
 					return v
 				}
 			}
 			return c.fail(watch, err, false)
 		}
-		if v, stop := c.pass(buf[:n], end, watch); stop {
+		if v, stop := c.pass(chunk, end, watch); stop {
 			if v.Action == proxy.Done && !end {
 				watch.drain(body, buf)
 			}

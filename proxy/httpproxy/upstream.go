@@ -82,6 +82,8 @@ func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 		DialContext:           dial,
 		ForceAttemptHTTP2:     true,
 		DisableCompression:    true,
+		ReadBufferSize:        smallBuffer, // what is larger passes by it, and streams are many
+		WriteBufferSize:       smallBuffer,
 		MaxIdleConns:          1024,
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,

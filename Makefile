@@ -36,7 +36,7 @@ test:
 soak:
 	@scripts/fetch envoy
 	go test -tags soak -count=1 -timeout 20m -run TestSoak -v ./e2e/envoyplane
-	go test -count=1 -timeout 20m -run TestChaos -v ./proxy -chaos 10m -rapid.checks 100000000
+	go test -count=1 -timeout 20m -run TestChaos -v ./proxy -chaos 10m
 
 check:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt differs: $$bad"; exit 1; }

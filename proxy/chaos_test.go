@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,20 +61,34 @@ var reloads = []string{
 // outlived, and at rest every counter is zero. A failure prints the seed that plays it again (-rapid.seed); -chaos 2m looks for longer.
 func TestChaos(t *testing.T) {
 	want := whole(t)
-	end := time.Now().Add(*chaos)
+	given := flag.Lookup("rapid.seed").Value
+	was := given.String()
+	seed, err := strconv.ParseUint(was, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	defer func() { _ = given.Set(was) }()
 	runs := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		if time.Now().After(end) {
-			return
+	for end := time.Now().Add(*chaos); runs == 0 || time.Now().Before(end); seed += 1_000_003 { // a hundred runs take the seeds of some thousand
+		if err := given.Set(strconv.FormatUint(seed, 10)); err != nil {
+			t.Fatal(err)
 		}
-		runs++
-		moves := drawMoves(rt)
-		synctest.Test(t, func(t *testing.T) { playMoves(t, moves, want) })
-		if t.Failed() {
-			rt.Fatalf("moves %+v", moves)
-		}
-	})
-	t.Logf("%d runs", runs)
+		rapid.Check(t, func(rt *rapid.T) {
+			if runs > 0 && time.Now().After(end) {
+				return
+			}
+			runs++
+			moves := drawMoves(rt)
+			synctest.Test(t, func(t *testing.T) { playMoves(t, moves, want) })
+			if t.Failed() {
+				rt.Fatalf("moves %+v", moves)
+			}
+		})
+	}
+	t.Logf("%d runs, the last of them from seed %d on", runs, seed)
 }
 
 // playMoves plays one run inside a bubble.

@@ -34,7 +34,7 @@ providers:
 models:
   m: {provider: p, name: m, price: {in: %d, out: %d}}
 routes:
-  auto: {rules: [{use: [m]}], timeouts: {total: 1m}}
+  auto: {rules: [{use: [m]}], timeouts: {total: 1m}, session: {header: x-session-id, sticky: 20m}}
 auth: {pepper: {env: SLUICE_PEPPER}}
 tenants:
   acme:
@@ -191,7 +191,7 @@ func TestRedisFaults(t *testing.T) {
 	alone, refuses := serve("{limits: local, budget: local_slack}"), serve("{limits: refuse, budget: refuse}")
 	c := newClient(t)
 	answered := func(g *harness.Gateway) *answer {
-		return chat(t.Context(), c, g, chatBody("auto", "hi", false, `,"max_tokens":5`), "Authorization", "Bearer "+key)
+		return chat(t.Context(), c, g, chatBody("auto", "hi", false, `,"max_tokens":5`), "Authorization", "Bearer "+key, "X-Session-Id", "one")
 	}
 	expect := func(what string, away bool) {
 		t.Helper()
@@ -203,6 +203,9 @@ func TestRedisFaults(t *testing.T) {
 			}
 			if away && b.code(t) != "state_unavailable" {
 				return errors.New(b.String())
+			}
+			if reason := a.header.Get("X-Sluice-Reason"); !strings.Contains(reason, "session=kept") { // it goes on with what it has led itself
+				return errors.New(reason)
 			}
 			return nil
 		})

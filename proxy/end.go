@@ -137,10 +137,3 @@ func (x *Exchange) sumRescue() {
 	}
 	r.Usage, r.UsageKind = x.deliveredUsage(), llm.UsageEstimated
 }
-
-// remember lets the session keep the model that answered.
-func (x *Exchange) remember(a *attempt) {
-	if x.decision != nil && x.route != nil && x.env.Op.Generates() {
-		x.g.router.Remember(x.decision, a.plan.Model, time.Now())
-	}
-}

@@ -35,6 +35,8 @@ type Exchange struct {
 	env      *llm.Envelope
 	body     []byte
 	form     *formModel
+	talk     *router.Conversation // nil = none that other gateways know
+	note     *tenants.Note        // of the talk
 	decision *router.Decision
 	plan     policies.Plan
 	warnings []string

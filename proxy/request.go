@@ -58,6 +58,7 @@ func (x *Exchange) decide(body []byte) *llm.Error {
 	if limit := route.MaxTokens.Cap; limit > 0 && x.env.MaxTokens > limit {
 		x.warnings = append(x.warnings, fmt.Sprintf("max_tokens lowered to %d", limit))
 	}
+	x.converse()
 	if err := x.meter(); err != nil {
 		return err
 	}
@@ -103,6 +104,8 @@ func (x *Exchange) input() *router.Input {
 		Pool:     x.g.asPool,
 		Pace:     x.g.asPace,
 		Now:      x.rec.Start,
+
+		Conversation: x.talk,
 	}
 	x.budgetFacts(in)
 	return in

@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Classifier Classifier // nil: the trained one
 	Sessions   int        // conversations remembered at once; 0 = DefaultSessions
+	Shared     bool       // conversations have the same names in every process, so that gateways can tell each other of them
 }
 
 // Router decides. It outlives policies: what it remembers of conversations is keyed by names. Safe for concurrent use.
@@ -35,7 +36,7 @@ func New(o Options) *Router {
 	if o.Sessions <= 0 {
 		o.Sessions = DefaultSessions
 	}
-	return &Router{classifier: o.Classifier, sessions: newSessions(o.Sessions)}
+	return &Router{classifier: o.Classifier, sessions: newSessions(o.Sessions, o.Shared)}
 }
 
 // Failures returns how often the classifier has failed: panicked, or said what is not a number.
@@ -119,7 +120,10 @@ func (r *Router) DecidePassthrough(p *policies.Policy, pr *policies.Provider, in
 // boundaries are looked at, and when it cannot be had they hold.
 func (r *Router) facts(p *policies.Policy, in *Input) *Decision {
 	d := new(Decision)
-	if in.Envelope != nil {
+	switch {
+	case in.Conversation != nil:
+		d.Content = in.Conversation.content
+	case in.Envelope != nil:
 		d.Content = Extract(in.Envelope)
 	}
 	d.Facts = PolicyFacts(in, &d.Content)
@@ -150,7 +154,11 @@ func (d *Decision) prob(class string) float64 {
 func (r *Router) session(p *policies.Policy, in *Input, d *Decision) {
 	s := &d.Facts.Session
 	var may bool
-	d.key, s.ID, may = r.sessions.key(in, &d.Content)
+	if c := in.Conversation; c != nil {
+		d.key, s.ID, may = c.key, c.id, c.Begun
+	} else {
+		d.key, s.ID, may = r.sessions.key(in, &d.Content)
+	}
 	if in.Route != nil {
 		d.sticky = in.Route.Session.Sticky
 	}
@@ -162,7 +170,7 @@ func (r *Router) session(p *policies.Policy, in *Input, d *Decision) {
 	if d.key.Zero() || !may {
 		return
 	}
-	model, _, turns, ok := r.sessions.find(d.key, in.Now)
+	model, turns, ok := r.sessions.find(d.key, in.Now)
 	if !ok {
 		return
 	}
@@ -289,12 +297,14 @@ func readsBudget(rule *policies.Rule, f *policies.Facts) bool {
 	return false
 }
 
-// Remember keeps the model that answered for the conversation's next turns. The proxy calls it after a complete answer.
-func (r *Router) Remember(d *Decision, m *policies.Model, now time.Time) {
+// Remember keeps the model that answered for the conversation's next turns. The proxy calls it after a complete answer. It returns what [Router.Learn]
+// of another router understands; "" where there is nothing to remember.
+func (r *Router) Remember(d *Decision, m *policies.Model, now time.Time) (memory string) {
 	if d == nil || m == nil || d.key.Zero() || d.sticky <= 0 {
-		return
+		return ""
 	}
-	r.sessions.remember(d.key, m, now, d.sticky)
+	model, turns := r.sessions.remember(d.key, m, d.Facts.Session.Turns, now, d.sticky)
+	return strconv.Itoa(turns) + " " + model
 }
 
 // reason writes the decision in one line. It holds names of the policy and numbers, nothing that a client wrote.

@@ -33,8 +33,10 @@ type Input struct {
 	Lowest bool
 	// Session replaces what the router remembers of the conversation: an offline explanation has no memory.
 	Session *policies.SessionFacts
-	Now     time.Time
-	Explain bool // trace every boundary and rule with its values
+	// Conversation is what [Router.Conversation] returned for this request; nil = it was not asked.
+	Conversation *Conversation
+	Now          time.Time
+	Explain      bool // trace every boundary and rule with its values
 }
 
 // errNoPrompt is the missing evidence of a request that has no words to classify.

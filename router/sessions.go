@@ -2,6 +2,7 @@ package router
 
 import (
 	"hash/maphash"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,14 +25,16 @@ func (k SessionKey) Zero() bool { return k == SessionKey{} }
 // memory of a conversation. It holds names, not pointers: it outlives the policy that it was made under.
 type memory struct {
 	key          SessionKey
-	model, tier  string
+	model        string
 	turns        int
+	told         int // turns that another router told of
 	until        time.Time
 	newer, older *memory
 }
 
 // sessions is the bounded memory of conversations.
 type sessions struct {
+	shared bool // keys are the same in every process
 	seeds  [2]maphash.Seed
 	shards [sessionShards]sessionShard
 }
@@ -43,8 +46,8 @@ type sessionShard struct {
 	limit int
 }
 
-func newSessions(limit int) *sessions {
-	s := &sessions{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+func newSessions(limit int, shared bool) *sessions {
+	s := &sessions{shared: shared, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.at = map[SessionKey]*memory{}
@@ -75,37 +78,46 @@ func (s *sessions) key(in *Input, c *Content) (k SessionKey, id string, known bo
 		}
 	}
 	known = id != "" || continued(in.Envelope)
-	k = SessionKey{s.hash(0, r.Name, tenant, key, id, in.Envelope, c), s.hash(1, r.Name, tenant, key, id, in.Envelope, c)}
-	return k, id, known
+	names := [...]string{r.Name, tenant, key, id}
+	if s.shared {
+		return sharedKey(names, in.Envelope, c), id, known
+	}
+	return SessionKey{s.hash(0, names, in.Envelope, c), s.hash(1, names, in.Envelope, c)}, id, known
 }
 
-func (s *sessions) hash(seed int, route, tenant, key, id string, e *llm.Envelope, c *Content) uint64 {
+// hash names a conversation for this process alone, with one of two seeds.
+func (s *sessions) hash(seed int, names [4]string, e *llm.Envelope, c *Content) uint64 {
 	var h maphash.Hash
 	h.SetSeed(s.seeds[seed])
-	put := func(t string) {
-		h.WriteString(t)
+	identify(func(part string) {
+		h.WriteString(part)
 		h.WriteByte(0)
-		n := len(t)
+		n := len(part)
 		h.WriteByte(byte(n))
 		h.WriteByte(byte(n >> 8))
 		h.WriteByte(byte(n >> 16))
+	}, names, e, c)
+	return h.Sum64()
+}
+
+// identify puts out all that tells one conversation from another: route, tenant, key and session header; without a header system text, tools and the
+// user's first words.
+func identify(put func(part string), names [4]string, e *llm.Envelope, c *Content) {
+	for _, name := range names {
+		put(name)
 	}
-	put(route)
-	put(tenant)
-	put(key)
-	put(id)
-	if id == "" {
-		for i := range e.Turns {
-			if t := &e.Turns[i]; t.Role == "system" || t.Role == "developer" {
-				for _, text := range t.Text {
-					put(text)
-				}
+	if id := names[3]; id != "" {
+		return
+	}
+	for i := range e.Turns {
+		if t := &e.Turns[i]; t.Role == "system" || t.Role == "developer" {
+			for _, text := range t.Text {
+				put(text)
 			}
 		}
-		h.WriteByte(byte(e.Tools))
-		put(c.First)
 	}
-	return h.Sum64()
+	put(strconv.Itoa(e.Tools))
+	put(c.First)
 }
 
 // continued reports whether a model has spoken in the conversation before.
@@ -135,32 +147,44 @@ func lower(name string) string {
 }
 
 // find returns what is remembered of a conversation.
-func (s *sessions) find(k SessionKey, now time.Time) (model, tier string, turns int, ok bool) {
+func (s *sessions) find(k SessionKey, now time.Time) (model string, turns int, ok bool) {
 	sh := &s.shards[k.a%sessionShards]
 	sh.Lock()
 	defer sh.Unlock()
 	m := sh.at[k]
 	if m == nil {
-		return "", "", 0, false
+		return "", 0, false
 	}
 	if !now.Before(m.until) {
 		sh.drop(m)
-		return "", "", 0, false
+		return "", 0, false
 	}
-	return m.model, m.tier, m.turns, true
+	return m.model, m.turns, true
 }
 
-// remember keeps which model answered last.
-func (s *sessions) remember(k SessionKey, m *policies.Model, now time.Time, sticky time.Duration) {
+// remember keeps which model answered last, and returns what is remembered then. knew is how many turns were known when that model was chosen: what
+// another router has told of since is newer than the choice.
+func (s *sessions) remember(k SessionKey, m *policies.Model, knew int, now time.Time, sticky time.Duration) (model string, turns int) {
 	sh := &s.shards[k.a%sessionShards]
 	sh.Lock()
 	defer sh.Unlock()
+	e := sh.renew(k, now)
+	if knew >= e.told {
+		e.model = m.Key
+	}
+	e.until = now.Add(sticky)
+	e.turns++
+	return e.model, e.turns
+}
+
+// renew returns the memory of a conversation as the newest one; what is too old, or new, has no turns.
+func (sh *sessionShard) renew(k SessionKey, now time.Time) *memory {
 	e := sh.at[k]
 	switch {
 	case e != nil:
 		e.unlink()
 		if !now.Before(e.until) {
-			e.turns = 0
+			e.turns, e.told = 0, 0
 		}
 	case len(sh.at) >= sh.limit:
 		e = sh.ring.newer
@@ -173,10 +197,9 @@ func (s *sessions) remember(k SessionKey, m *policies.Model, now time.Time, stic
 		*e = memory{key: k}
 		sh.at[k] = e
 	}
-	e.model, e.tier, e.until = m.Key, m.Tier, now.Add(sticky)
-	e.turns++
 	e.older, e.newer = sh.ring.older, &sh.ring
 	e.older.newer, sh.ring.older = e, e
+	return e
 }
 
 func (s *sessions) forget(k SessionKey) {

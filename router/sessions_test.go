@@ -211,21 +211,21 @@ func TestSessionsAreBounded(t *testing.T) {
 }
 
 func TestLeastRecentlyUsedIsForgotten(t *testing.T) {
-	s := newSessions(sessionShards * 2)
+	s := newSessions(sessionShards*2, false)
 	m := &policies.Model{Key: "m"}
 	a, b, c := SessionKey{a: 16}, SessionKey{a: 32}, SessionKey{a: 48} // one shard
 	for _, k := range []SessionKey{a, b, a, c} {
-		s.remember(k, m, noon, time.Minute)
+		s.remember(k, m, 0, noon, time.Minute)
 	}
 	for _, tt := range []struct {
 		k     SessionKey
 		turns int
 	}{{a, 2}, {b, 0}, {c, 1}} {
-		if _, _, turns, ok := s.find(tt.k, noon); turns != tt.turns || ok != (tt.turns > 0) {
+		if _, turns, ok := s.find(tt.k, noon); turns != tt.turns || ok != (tt.turns > 0) {
 			t.Errorf("%v: %d turns, %v; want %d", tt.k, turns, ok, tt.turns)
 		}
 	}
-	if _, _, _, ok := s.find(a, noon.Add(time.Minute)); ok || s.size() != 1 {
+	if _, _, ok := s.find(a, noon.Add(time.Minute)); ok || s.size() != 1 {
 		t.Errorf("an entry outlived its time: %v, %d entries", ok, s.size())
 	}
 }

@@ -28,7 +28,20 @@ type Charge struct {
 	Rates    []RateCharge
 	Slots    []SlotCharge
 	Accounts []AccountCharge
+	Note     *Note // nil = none
 }
+
+// Note is what gateways that share a store tell each other of a conversation, beside a charge and in its trip. A store of one node has none.
+type Note struct {
+	Key   string
+	Known bool              // it is read where there is a trip anyway, and not waited for where there is none
+	Text  string            // what is left with a settlement: a number, then anything. A text whose number is not larger than the store's changes nothing
+	Keep  time.Duration     // how long it stays
+	Told  func(text string) // called with what is there then, "" = nothing: before Charge returns, or in the background with Settle
+}
+
+// notesOnly reports whether there is nothing to charge.
+func (c *Charge) notesOnly() bool { return len(c.Rates)+len(c.Slots)+len(c.Accounts) == 0 }
 
 // RateCharge takes from a rate, or gives back where Take is negative.
 type RateCharge struct {

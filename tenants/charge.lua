@@ -1,10 +1,11 @@
 -- One charge: what tenants/counters.go does in memory, step by step, in one trip. Times are in microseconds of the server's own clock, so
 -- that gateways whose clocks differ agree.
 --
--- KEYS: the rates, the slots, then for each account its hash and the order in which its holds end.
+-- KEYS: the rates, the slots, then for each account its hash and the order in which its holds end; the note, if there is one.
 -- ARGV: id, hold, settle, rates, slots, accounts; limit, window, take of each rate; limit of each slot; limit, reserve, force, spend, floor,
---       seconds to keep of each account.
--- Returns: which refused (-1 = none), the use ahead of time of each rate, the number of each slot's takers, and spent, held and short of each account.
+--       seconds to keep of each account; text ('' = only read) and milliseconds to keep of the note.
+-- Returns: which refused (-1 = none), the use ahead of time of each rate, the number of each slot's takers, and spent, held and short of each account;
+--          the note as it is then.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
 local id, hold, settle = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
@@ -106,5 +107,16 @@ for i = 1, na do
   out[#out + 1] = account[i].spent
   out[#out + 1] = account[i].held
   out[#out + 1] = account[i].short and 1 or 0
+end
+-- What is wrong with a note is no reason to refuse: it is then not there.
+local note = KEYS[nr + ns + 2 * na + 1]
+if note then
+  local was, text = redis.pcall('GET', note), ARGV[at]
+  if type(was) ~= 'string' then was = '' end
+  if text ~= '' and tonumber(string.match(text, '^%d+')) > tonumber(string.match(was, '^%d+') or '0') then
+    redis.pcall('SET', note, text, 'PX', ARGV[at + 1])
+    was = text
+  end
+  out[#out + 1] = was
 end
 return out

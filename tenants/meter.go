@@ -19,6 +19,7 @@ type Ask struct {
 	Tokens int             // estimated: the prompt and what may be answered
 	Guess  bool            // nobody limits the answer: what a rate lets through at all is enough
 	Hold   time.Duration   // the longest that the exchange can take
+	Note   *Note           // of the conversation; nil = it has none
 }
 
 // Tab is what one exchange runs up against its limits and budgets. A nil tab has none: everything is allowed, nothing is kept.
@@ -73,12 +74,16 @@ func (a *Ask) metered() bool {
 
 // Open takes an exchange's limits and reads its budgets, in one trip. Beside an error the tab still says what the limits are.
 func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
-	if !a.metered() {
+	if !a.metered() && a.Note == nil {
 		return nil, nil
 	}
-	t := &Tab{store: s, charge: Charge{ID: a.ID, Hold: a.Hold + holdMargin}}
+	t := &Tab{store: s, charge: Charge{ID: a.ID, Hold: a.Hold + holdMargin, Note: a.Note}}
 	for _, l := range a.levels() {
 		t.add(&l, a)
+	}
+	if t.charge.notesOnly() && a.Note.Known {
+		t.receipt = newReceipt(&t.charge)
+		return t, nil
 	}
 	taken := t.charge
 	r, err := s.Charge(ctx, &taken)
@@ -304,7 +309,10 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 	for i := range c.Accounts {
 		c.Accounts[i].Spend = microUSD
 	}
-	if len(c.Rates)+len(c.Slots)+len(c.Accounts) > 0 {
+	if c.Note != nil && c.Note.Text == "" {
+		c.Note = nil
+	}
+	if !c.notesOnly() || c.Note != nil {
 		_, _ = t.store.Charge(context.Background(), &c) // settling is never refused
 	}
 }

@@ -14,9 +14,10 @@ import (
 
 // The uses of the shared state, as metrics and the policy's on_failure name them.
 const (
-	UseLimits = "limits"
-	UseBudget = "budget"
-	UseKeys   = "keys"
+	UseLimits   = "limits"
+	UseBudget   = "budget"
+	UseKeys     = "keys"
+	UseSessions = "sessions"
 )
 
 // Shared is the store of all gateways that use one Redis. While that is away, limits and budgets are what the policy's on_failure says; what is to
@@ -116,6 +117,8 @@ func (s *Shared) trip(ctx context.Context, c *Charge) (r *Receipt, err error) {
 		err = s.rdb.Run(ctx, UseLimits, func(ctx context.Context, _ redis.Commands) error { return s.rdb.Run(ctx, UseBudget, work) })
 	case money:
 		err = s.rdb.Run(ctx, UseBudget, work)
+	case c.notesOnly():
+		err = s.rdb.Run(ctx, UseSessions, work)
 	default:
 		err = s.rdb.Run(ctx, UseLimits, work)
 	}
@@ -124,8 +127,8 @@ func (s *Shared) trip(ctx context.Context, c *Charge) (r *Receipt, err error) {
 
 // charge runs the script.
 func charge(ctx context.Context, cmd redis.Commands, c *Charge) (*Receipt, error) {
-	keys := make([]string, 0, len(c.Rates)+len(c.Slots)+2*len(c.Accounts))
-	argv := make([]any, 0, 6+3*len(c.Rates)+len(c.Slots)+6*len(c.Accounts))
+	keys := make([]string, 0, len(c.Rates)+len(c.Slots)+2*len(c.Accounts)+1)
+	argv := make([]any, 0, 6+3*len(c.Rates)+len(c.Slots)+6*len(c.Accounts)+2)
 	argv = append(argv, c.ID, c.Hold.Microseconds(), flag(c.Settle), len(c.Rates), len(c.Slots), len(c.Accounts))
 	for _, q := range c.Rates {
 		keys = append(keys, redis.Prefix+"rate:"+q.Key)
@@ -140,12 +143,37 @@ func charge(ctx context.Context, cmd redis.Commands, c *Charge) (*Receipt, error
 		keep := int64(max(time.Until(q.End), 0)/time.Second) + int64(keepEnded/time.Second)
 		argv = append(argv, q.Limit, q.Reserve, flag(q.Force), q.Spend, q.Floor, keep)
 	}
-	out, err := chargeScript.Run(ctx, cmd, keys, argv...).Int64Slice()
+	if c.Note != nil {
+		keys, argv = append(keys, redis.Prefix+"session:"+c.Note.Key), append(argv, c.Note.Text, c.Note.Keep.Milliseconds())
+	}
+	said, err := chargeScript.Run(ctx, cmd, keys, argv...).Slice()
 	if err != nil {
 		return nil, err
 	}
-	if len(out) != 1+len(c.Rates)+len(c.Slots)+3*len(c.Accounts) {
-		return nil, fmt.Errorf("the script answered %d numbers", len(out))
+	return read(c, said)
+}
+
+// read makes a receipt of what the script said.
+func read(c *Charge, said []any) (*Receipt, error) {
+	n := 1 + len(c.Rates) + len(c.Slots) + 3*len(c.Accounts)
+	note := ""
+	if c.Note != nil && len(said) == n+1 {
+		note, _ = said[n].(string)
+		said = said[:n]
+	}
+	if len(said) != n {
+		return nil, fmt.Errorf("the script answered %d values", len(said))
+	}
+	out := make([]int64, n)
+	for i, v := range said {
+		number, ok := v.(int64)
+		if !ok {
+			return nil, fmt.Errorf("the script answered %T", v)
+		}
+		out[i] = number
+	}
+	if c.Note != nil {
+		c.Note.Told(note)
 	}
 	r := newReceipt(c)
 	r.Refused, out = int(out[0]), out[1:]
@@ -295,10 +323,12 @@ func (s *Shared) settleAll(ctx context.Context) {
 		s.mu.Unlock()
 		s.floors(d.Charge)
 		r, err := s.trip(ctx, d.Charge)
-		if err != nil {
+		switch {
+		case err == nil:
+			s.learn(d.Charge, r)
+		case !d.notesOnly(): // what is not told of a conversation is not owed
 			return
 		}
-		s.learn(d.Charge, r)
 		s.paid(d)
 	}
 }

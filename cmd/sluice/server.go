@@ -84,7 +84,7 @@ func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) 
 		return nil, err
 	}
 	s.outcomes = &outcomeLog{log: log, folder: s.store.folder}
-	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take, Store: s.tenancy.store, Shared: s.tenancy.recorded()})
+	s.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{Shared: s.tenancy.shared != nil}), Emit: s.sink.Emit, Ledger: s.store.ledger, Outcome: s.outcomes.take, Store: s.tenancy.store, Shared: s.tenancy.recorded()})
 	_ = s.gateway.Ring().Refresh(ctx) // a store that is away is told of, and asked again in the background
 	s.plane = httpproxy.New(s.gateway, s.panicked)
 	if err := s.sink.Observe(sources(s.gateway)); err != nil {

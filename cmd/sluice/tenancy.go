@@ -37,7 +37,7 @@ func (s *server) openTenants(p *policies.Policy) error {
 		if err := s.tenancy.share(p.State.Redis, s.log, s.degraded); err != nil {
 			return errors.Join(fmt.Errorf("state.redis: %w", err), own.Close())
 		}
-		for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys, cache.Use} {
+		for _, use := range []string{tenants.UseLimits, tenants.UseBudget, tenants.UseKeys, tenants.UseSessions, cache.Use} {
 			s.degraded(use, false) // shown from the start
 		}
 	}

@@ -68,6 +68,11 @@ func newClient(t *testing.T) *http.Client {
 func chat(ctx context.Context, c *http.Client, g *harness.Gateway, body string, header ...string) *answer {
 	ctx, cancel := context.WithTimeout(ctx, harness.Patience)
 	defer cancel()
+	return patient(ctx, c, g, body, header...)
+}
+
+// patient is chat for an answer that the test holds back.
+func patient(ctx context.Context, c *http.Client, g *harness.Gateway, body string, header ...string) *answer {
 	resp, err := post(ctx, c, g, body, header...)
 	if err != nil {
 		return &answer{err: err}
@@ -183,6 +188,11 @@ func (w *wire) head(more string) {
 func (w *wire) send(body string) {
 	w.t.Helper()
 	w.head(fmt.Sprintf("Content-Length: %d\r\n", len(body)))
+	w.write(body)
+}
+
+func (w *wire) write(body string) {
+	w.t.Helper()
 	if _, err := io.WriteString(w.conn, body); err != nil {
 		w.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -46,6 +47,36 @@ func provider(t *testing.T, o simulator.Options) (sim *simulator.Server, addr st
 	s := httptest.NewServer(sim)
 	t.Cleanup(s.Close)
 	return sim, strings.TrimPrefix(s.URL, "http://")
+}
+
+// gated starts a simulated provider whose streams wait behind their first words: a value sent to the gate lets one go on, its closing all of them.
+func gated(t *testing.T, o simulator.Options) (sim *simulator.Server, addr string, gate chan struct{}) {
+	t.Helper()
+	sim, gate = simulator.New(o), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sim.ServeHTTP(&gatedWriter{ResponseWriter: w, gone: r.Context().Done(), gate: gate}, r)
+	}))
+	t.Cleanup(s.Close)
+	return sim, strings.TrimPrefix(s.URL, "http://"), gate
+}
+
+type gatedWriter struct {
+	http.ResponseWriter
+	gone   <-chan struct{}
+	gate   <-chan struct{}
+	writes int
+}
+
+func (w *gatedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *gatedWriter) Write(b []byte) (int, error) {
+	if w.writes++; w.writes == 3 { // behind the role and the first content event
+		select {
+		case <-w.gate:
+		case <-w.gone:
+		}
+	}
+	return w.ResponseWriter.Write(b)
 }
 
 // serve serves a policy that leaves its server section to this: free ports, all headers, an access line each.

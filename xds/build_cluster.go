@@ -201,7 +201,7 @@ func breakers() *clusterv3.CircuitBreakers {
 // outliers is the safety net below the breakers in Go, and as patient: 10 s, then 20 s at most.
 func outliers() *clusterv3.OutlierDetection {
 	return &clusterv3.OutlierDetection{
-		Consecutive_5Xx: number(5), Interval: seconds(5), BaseEjectionTime: seconds(10), MaxEjectionTime: seconds(20), MaxEjectionPercent: number(100),
+		Consecutive_5Xx: number(5), Interval: seconds(5), BaseEjectionTime: seconds(10), MaxEjectionTime: seconds(20), MaxEjectionPercent: number(49),
 		EnforcingSuccessRate: number(0), EnforcingConsecutiveGatewayFailure: number(0),
 		SplitExternalLocalOriginErrors: true, ConsecutiveLocalOriginFailure: number(5), EnforcingLocalOriginSuccessRate: number(0),
 	}
@@ -277,8 +277,7 @@ func (b *builder) healthChecks(p *policies.Provider) []*corev3.HealthCheck {
 // the headers, it cannot take another exchange's.
 func (b *builder) executors() {
 	if b.filter {
-		id := write(wire.HeaderID, "%DYNAMIC_METADATA("+wire.MetadataLog+":"+wire.KeyID+")%")
-		b.cluster(b.executor(wire.ClusterExecutor, b.Claim, id), policies.Position{})
+		b.cluster(b.executor(wire.ClusterExecutor, b.Claim, write(wire.HeaderID, exchangeID)), policies.Position{})
 	}
 	b.cluster(b.executor(wire.ClusterEdge, b.Edge), policies.Position{})
 }
@@ -372,11 +371,18 @@ func (b *builder) httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(m)}}
 }
 
-// write writes a header whatever it was.
-func write(header, value string) *mutationv3.HeaderMutation {
-	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+// exchangeID is the id that the stage gave the request, as a header's value: nothing where it gave none.
+const exchangeID = "%DYNAMIC_METADATA(" + wire.MetadataLog + ":" + wire.KeyID + ")%"
+
+// overwrite writes a header whatever it was.
+func overwrite(header, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
 		Header: &corev3.HeaderValue{Key: header, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}}}
+	}
+}
+
+func write(header, value string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: overwrite(header, value)}}
 }
 
 func removeAll(prefix string) *mutationv3.HeaderMutation {

@@ -233,7 +233,8 @@ var replies = []struct {
 	{504, "server_error", "upstream_timeout", "The model did not answer in time."},
 }
 
-// localReplies gives Envoy's own errors the API's form. Those of the stage have it already: their details say whose they are.
+// localReplies gives Envoy's own errors the API's form, and the exchange's id where there is one: not all of them pass the stage. Those of the stage
+// have it already: their details say whose they are.
 func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
 	foreign := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &accesslogv3.ExtensionFilter{
 		Name: "envoy.access_loggers.extension_filters.cel", ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{
@@ -254,6 +255,9 @@ func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
 					InlineString: fmt.Sprintf(`{"error":{"message":%q,"type":%q,"param":null,"code":%q}}`, message, r.kind, r.code),
 				}}},
 			},
+		}
+		if b.filter {
+			mapper.HeadersToAdd = []*corev3.HeaderValueOption{overwrite(wire.HeaderRequestID, exchangeID)}
 		}
 		config.Mappers = append(config.Mappers, mapper)
 	}

@@ -72,7 +72,7 @@ type speaker uint8
 const (
 	local    speaker = iota // Envoy itself
 	target                  // its cluster says so in a header, which no upstream can write or keep out
-	executor                // every answer of ours has an id
+	executor                // every answer of ours has an id; Envoy's own replies have that of the stage's exchange
 )
 
 // responseHead is the response's status, its headers without pseudo headers, and whose they are.
@@ -128,9 +128,11 @@ func (a *answer) drop(name string) {
 var hop = map[string]bool{"host": true, "connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "trailer": true,
 	"transfer-encoding": true, "upgrade": true, "content-length": true, "x-forwarded-proto": true}
 
+func idText(id [16]byte) string { return hex.EncodeToString(id[:]) }
+
 // begun gives the request its id: as header for the executor and the log of attempts, as metadata for the log of requests.
 func begun(id [16]byte) *answer {
-	a, name := to(wire.RequestHeaders), hex.EncodeToString(id[:])
+	a, name := to(wire.RequestHeaders), idText(id)
 	a.own(wire.HeaderID, name)
 	a.Metadata = wire.Identity(name)
 	return a

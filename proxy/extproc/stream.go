@@ -202,6 +202,9 @@ func (st *stream) answered(m wire.Message) *answer {
 	if st.x == nil {
 		return pass(by)
 	}
+	if by == executor && header.Get(wire.HeaderRequestID) == idText(st.x.ID()) { // had the executor the exchange, it would not be open
+		by = local
+	}
 	said := st.step(func() (proxy.Owner, *answer) {
 		switch {
 		case by == local:

@@ -277,7 +277,7 @@ func TestLearnedBeforeLocal(t *testing.T) {
 	l.send(try(id, "ext-cluster", 429, nil, map[string]string{"retry-after": "7"}))
 	l.send(whole(w.talk().begun(), nil)) // what comes after it on the same stream has been read
 	w.record()
-	k.say(responseHead(false, "", ":status", "503"))
+	k.say(responseHead(false, "", ":status", "503", "x-sluice-request-id", id)) // as its local reply says, which is not the executor
 	common := k.say(responseBody("")).GetResponseBody().GetResponse()
 	if h := setHeaders(common.GetHeaderMutation()); h[":status"] != "429" || h["retry-after"] != "7" {
 		t.Errorf("%v", h)

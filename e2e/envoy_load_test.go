@@ -196,6 +196,26 @@ func TestEnvoyEndings(t *testing.T) {
 	}
 }
 
+// TestEnvoyKeepsTheOnlyHost: a model that always breaks off does not take its provider's only host from the other models.
+func TestEnvoyKeepsTheOnlyHost(t *testing.T) {
+	t.Parallel()
+	_, addr := provider(t, simulator.Options{})
+	f := behindEnvoy(t, fmt.Sprintf(loadPolicy, addr))
+	c := newClient(t)
+	for range 20 {
+		if a := chat(t.Context(), c, f.Gateway, chatBody("direct-cut", "hi", true, "")); a.complete() == nil {
+			t.Errorf("a stream that was cut: %v", a)
+		}
+	}
+	for range 3 {
+		a := chat(t.Context(), c, f.Gateway, chatBody("direct", "hi", true, ""))
+		if err := a.complete(); err != nil {
+			t.Error(err)
+		}
+		carriedBy(t, f.Gateway, a, "envoy")
+	}
+}
+
 var askedFor = regexp.MustCompile(`question (\d+)\b`)
 
 // TestEnvoyUsage holds 5,000 mixed requests against what the provider counted: what is reported is equal one by one, what is estimated is known and

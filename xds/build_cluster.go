@@ -198,7 +198,8 @@ func breakers() *clusterv3.CircuitBreakers {
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{high(corev3.RoutingPriority_DEFAULT), high(corev3.RoutingPriority_HIGH)}}
 }
 
-// outliers is the safety net below the breakers in Go, and as patient: 10 s, then 20 s at most.
+// outliers is the safety net below the breakers in Go, and as patient: 10 s, then 20 s at most. Never half of the hosts are out, the tombstone among
+// them: Envoy counts for the whole provider, and one model that fails must not take the only host from the others.
 func outliers() *clusterv3.OutlierDetection {
 	return &clusterv3.OutlierDetection{
 		Consecutive_5Xx: number(5), Interval: seconds(5), BaseEjectionTime: seconds(10), MaxEjectionTime: seconds(20), MaxEjectionPercent: number(49),

@@ -1,0 +1,146 @@
+package wording
+
+import (
+	"slices"
+	"strings"
+)
+
+// MaxText bounds the texts that have a form, in bytes: a longer one says too much for a few words to make no difference.
+const MaxText = 1000
+
+// Form is what a text says, with every word that carries a meaning in its place. Two texts ask the same only if their forms are equal. The zero
+// Form is that of a text which has none.
+type Form struct{ text string }
+
+// Same reports whether two texts of these forms can be the same question. What has no form is like nothing, itself included.
+func (f Form) Same(g Form) bool { return f.text != "" && f.text == g.text }
+
+// Exists reports whether the text has a form.
+func (f Form) Exists() bool { return f.text != "" }
+
+// Size is what the form takes, in bytes.
+func (f Form) Size() int { return len(f.text) }
+
+// String shows the form: the kind of question, the words of the matter, each phrase.
+func (f Form) String() string {
+	return strings.NewReplacer(sepWord, " ", sepFlag, "+", sepPhrase, " / ").Replace(f.text)
+}
+
+// Separators, which no word holds.
+const (
+	sepFlag   = "\x1c"
+	sepPhrase = "\x1e"
+	sepWord   = "\x1f"
+)
+
+// Of returns the form of a text. A text that is too long or says nothing has none.
+func Of(text string) Form {
+	if len(text) > MaxText {
+		return Form{}
+	}
+	kind, words := frame(rephrase(tokens(text)))
+	c := clauses{kind: kind, open: -1}
+	for i := range words {
+		c.add(words, i)
+	}
+	return c.form()
+}
+
+// clauses sorts the words of a text: the matter itself in its order, and what is said with a preposition, whose order among one another
+// does not matter ("from Rome to Paris", "to Paris from Rome").
+type clauses struct {
+	kind    string
+	past    bool
+	modals  []string
+	head    []string
+	phrases [][]string
+	open    int      // the phrase that words belong to; -1 = the head
+	owner   []string // whose the words that follow are: France's capital is the capital of France
+}
+
+func (c *clauses) add(words []word, i int) {
+	w := &words[i]
+	ends := i+1 == len(words) || words[i+1].mark == stop
+	switch prep := prepositions[w.text]; {
+	case w.mark == stop:
+		c.close()
+	case w.mark == genitive, w.idle(ends):
+	case w.exact:
+		c.say(w.text)
+	case w.text == "was" || w.text == "were" || w.text == "did":
+		c.past = true
+		c.close()
+	case modals[w.text] != "":
+		c.modals = append(c.modals, modals[w.text])
+		c.close()
+	case auxiliaries[w.text] && !(ends && (w.text == "do" || w.text == "does")): // what does it do?
+		c.close()
+	case prep != "" && !ends:
+		c.close()
+		c.open, c.phrases = len(c.phrases), append(c.phrases, []string{prep})
+	case owns(words, i):
+		c.owner = append(c.owner, w.root())
+	default:
+		c.say(w.root())
+	}
+}
+
+// owns reports whether the word is, or belongs to the capitalised name that is, whose something is.
+func owns(words []word, i int) bool {
+	for i++; i < len(words); i++ {
+		if words[i].mark == genitive {
+			return true
+		}
+		if !words[i].cap || !words[i-1].cap {
+			return false
+		}
+	}
+	return false
+}
+
+func (c *clauses) say(s string) {
+	if c.open >= 0 {
+		c.phrases[c.open] = append(c.phrases[c.open], s)
+		return
+	}
+	c.head = append(c.head, s)
+}
+
+// close ends a phrase, and what belongs to somebody.
+func (c *clauses) close() {
+	if len(c.owner) > 0 {
+		c.say("of")
+		for _, s := range c.owner {
+			c.say(s)
+		}
+		c.owner = nil
+	}
+	c.open = -1
+}
+
+func (c *clauses) form() Form {
+	c.close()
+	if len(c.head) == 0 && len(c.phrases) == 0 {
+		return Form{}
+	}
+	var b strings.Builder
+	b.WriteString(c.kind)
+	if c.past {
+		b.WriteString(sepFlag + "past")
+	}
+	for _, m := range c.modals {
+		b.WriteString(sepFlag + m)
+	}
+	for _, w := range c.head {
+		b.WriteString(sepWord + w)
+	}
+	phrases := make([]string, len(c.phrases))
+	for i, p := range c.phrases {
+		phrases[i] = strings.Join(p, sepWord)
+	}
+	slices.Sort(phrases)
+	for _, p := range phrases {
+		b.WriteString(sepPhrase + p)
+	}
+	return Form{b.String()}
+}

@@ -1,0 +1,204 @@
+package wording
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// word is a piece of a text.
+type word struct {
+	text  string // lower case, unless its case says something
+	exact bool   // it stands for itself: a number, a quotation, a piece of code
+	cap   bool   // it is written with a capital that no sentence's beginning explains
+	mark  mark
+}
+
+type mark uint8
+
+const (
+	none     mark = iota
+	stop          // the end of a clause
+	genitive      // the word before it is whose the next ones are
+)
+
+// tokens cuts a text into words.
+func tokens(text string) []word {
+	t := tokenizer{text: strings.NewReplacer("’", "'", "‘", "'", "\x1c", " ", "\x1e", " ", "\x1f", " ").Replace(strings.ToValidUTF8(text, "\uFFFD")), begins: true}
+	t.shouts = strings.ToUpper(t.text) == t.text
+	for t.at < len(t.text) {
+		r, n := utf8.DecodeRuneInString(t.text[t.at:])
+		switch {
+		case unicode.IsSpace(r):
+			t.at += n
+		case t.quotation(r, n):
+		default:
+			t.chunk()
+		}
+	}
+	return t.words
+}
+
+type tokenizer struct {
+	text   string
+	at     int
+	words  []word
+	begins bool // a sentence does
+	shouts bool // there are no small letters, so capitals say nothing
+}
+
+var closing = map[rune]string{'"': `"`, '“': "”", '„': "“", '«': "»", '`': "`", '\'': "'", '「': "」"}
+
+// quotation takes what stands between quotation marks as one word; false = here begins none.
+func (t *tokenizer) quotation(r rune, n int) bool {
+	end, ok := closing[r]
+	if !ok {
+		return false
+	}
+	rest := t.text[t.at+n:]
+	i := strings.Index(rest, end)
+	if i < 0 && r == '„' {
+		end = "”"
+		i = strings.Index(rest, end)
+	}
+	if i < 1 {
+		return false
+	}
+	t.push(word{text: `"` + strings.TrimSpace(rest[:i]), exact: true})
+	t.at += n + i + len(end)
+	return true
+}
+
+func (t *tokenizer) push(w word) {
+	t.words = append(t.words, w)
+	t.begins = false
+}
+
+func (t *tokenizer) pushAll(texts ...string) {
+	for _, s := range texts {
+		t.push(word{text: s})
+	}
+}
+
+const (
+	enders   = ".,!?;:…。、，？！；："
+	brackets = "()[]¿¡（）"
+)
+
+// chunk takes what stands between blanks.
+func (t *tokenizer) chunk() {
+	rest := t.text[t.at:]
+	end := strings.IndexFunc(rest, func(r rune) bool { return unicode.IsSpace(r) || closing[r] != "" && r != '\'' })
+	if end < 0 {
+		end = len(rest)
+	}
+	if end == 0 { // a quotation mark that nothing closes
+		_, end = utf8.DecodeRuneInString(rest)
+	}
+	whole := rest[:end]
+	t.at += end
+	s := strings.TrimLeft(whole, brackets)
+	core := strings.TrimRight(s, enders)
+	if !strings.ContainsAny(core, "([") {
+		core = strings.TrimRight(core, ")]）"+enders)
+	}
+	ended := core != s
+	if core == "" {
+		if strings.Trim(whole, enders) != "" { // signs: they may be all that a text says
+			t.push(word{text: whole, exact: true})
+		}
+	} else {
+		t.word(core)
+	}
+	if ended {
+		t.push(word{mark: stop})
+		t.begins = strings.ContainsAny(s[len(core):], ".!?。？！")
+	}
+}
+
+var (
+	thousands = regexp.MustCompile(`([0-9]),([0-9]{3})\b`)
+	measured  = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)([A-Za-z]{1,6}|%|°[CF]?)$`)
+	ordinal   = regexp.MustCompile(`^[0-9]+(st|nd|rd|th)$`)
+)
+
+// word takes one word without the punctuation around it.
+func (t *tokenizer) word(s string) {
+	switch {
+	case strings.ContainsAny(s, "0123456789"):
+		t.number(s)
+	case s[0] == '-' || strings.ContainsAny(s, `_/\=<>{}[]()*|~$`) || lowerCamel(s):
+		t.push(word{text: s, exact: true})
+	case strings.ContainsAny(s, `.@#+^&%:`):
+		t.push(word{text: strings.ToLower(s), exact: true})
+	case strings.Contains(s, "'"):
+		t.apostrophe(s)
+	default:
+		t.push(t.cased(s))
+	}
+}
+
+func (t *tokenizer) number(s string) {
+	for thousands.MatchString(s) {
+		s = thousands.ReplaceAllString(s, "$1$2")
+	}
+	s = strings.ReplaceAll(s, "−", "-")
+	if m := measured.FindStringSubmatch(s); m != nil && !ordinal.MatchString(s) {
+		t.push(word{text: m[1], exact: true})
+		t.push(word{text: alike(strings.ToLower(m[2])), exact: true})
+		return
+	}
+	if !strings.ContainsAny(s, `_/\`) {
+		s = strings.ToLower(s)
+	}
+	t.push(word{text: s, exact: true})
+}
+
+// lowerCamel reports whether a capital stands inside a word that begins with a small letter, as names in programs do.
+func lowerCamel(s string) bool {
+	first, _ := utf8.DecodeRuneInString(s)
+	return unicode.IsLower(first) && strings.IndexFunc(s, unicode.IsUpper) > 0
+}
+
+// cased folds a word's case where case says nothing.
+func (t *tokenizer) cased(s string) word {
+	lower := strings.ToLower(s)
+	if t.shouts || lower == s {
+		return word{text: lower}
+	}
+	title := strings.IndexFunc(s[1:], unicode.IsUpper) < 0
+	if t.begins && title || s == "I" {
+		return word{text: lower}
+	}
+	if homographs[lower] {
+		return word{text: s, exact: true, cap: true}
+	}
+	return word{text: lower, cap: true}
+}
+
+// apostrophe takes contractions apart.
+func (t *tokenizer) apostrophe(s string) {
+	lower := strings.ToLower(s)
+	base, end := lower[:strings.LastIndex(lower, "'")], lower[strings.LastIndex(lower, "'")+1:]
+	switch {
+	case contractions[lower] != nil:
+		t.pushAll(contractions[lower]...)
+	case end == "t" && strings.HasSuffix(base, "n"):
+		t.pushAll(strings.TrimSuffix(base, "n"), "not")
+	case end == "s" && pointers[base]:
+		t.pushAll(base, "is")
+	case end == "s" || end == "" && strings.HasSuffix(base, "s"):
+		t.push(t.cased(s[:strings.LastIndex(s, "'")]))
+		t.push(word{mark: genitive})
+	case endings[end] != "":
+		t.pushAll(base, endings[end])
+	default:
+		t.push(word{text: lower, exact: true})
+	}
+}
+
+// idle reports whether the word says nothing where it stands; ends says that it is the last of its clause, where an article is a name: vitamin A.
+func (w *word) idle(ends bool) bool {
+	return !w.exact && !w.cap && (fillers[w.text] || articles[w.text] && !ends)
+}

@@ -1,0 +1,45 @@
+package wording
+
+import "testing"
+
+func TestSame(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		same bool
+	}{
+		{"What is the capital of France?", "Tell me France's capital", true},
+		{"What is the capital of France?", "could you please tell me what the capital of France is", true},
+		{"What is the capital of France?", "What is the capital of Germany?", false},
+		{"What is the capital of France?", "What was the capital of France?", false},
+		{"In Python, how do I sort a list?", "What's the best way to sort lists in Python?", true},
+		{"How much does a new car cost?", "what is the price of a new car", true},
+		{"How far is it from Rome to Paris?", "how far is it to Paris from Rome", true},
+		{"How far is it from Rome to Paris?", "How far is it from Paris to Rome?", false},
+		{"How far are 5km?", "how far are 5 kilometers", true},
+		{"How far are 5km?", "how far are 5 miles", false},
+		{"vitamin A", "vitamin", false},
+		{"World War I", "World War", false},
+		{"What is 2+2?", "What is 2+3?", false},
+		{"a few people", "few people", false},
+		{"Translate 'good morning' into French", "Translate 'good evening' into French", false},
+		{"Who did Brutus kill?", "Who killed Brutus?", false},
+		{"Is it going to rain?", "Will it rain?", true},
+		{"", "", false},
+		{"?", "?", false},
+	} {
+		if got := Of(tc.a).Same(Of(tc.b)); got != tc.same {
+			t.Errorf("%q and %q: %v\n%s\n%s", tc.a, tc.b, got, Of(tc.a), Of(tc.b))
+		}
+	}
+}
+
+func FuzzOf(f *testing.F) {
+	for _, s := range []string{"What is the capital of France?", "how to 'x' in \u201ey\u201d", "I'm 5km's", "(((", "", "\x1c", "\xff'"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if a, b := Of(s), Of(s); a.Same(b) != a.Exists() {
+			t.Errorf("%q is not like itself", s)
+		}
+	})
+}

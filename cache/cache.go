@@ -49,18 +49,23 @@ type Counts struct {
 	Rejected int64 `json:"rejected"` // entries that were not sealed here
 	Entries  int   `json:"entries"`  // in memory
 	Bytes    int64 `json:"bytes"`    // in memory
+
+	Like          int64 `json:"like"`           // answers that were found by the likeness of their questions
+	Questions     int   `json:"questions"`      // that likeness is looked up among
+	QuestionBytes int   `json:"question_bytes"` // with their answers
 }
 
 // Cache is the answers that a gateway remembers: in memory, and in a store that several gateways share where there is one.
 type Cache struct {
 	memory *memory
+	index  *index
 	shared Store // nil = none
 	saves  chan func()
 	done   chan struct{}
 	secret atomic.Pointer[[]byte]
 	own    []byte // the secret of a gateway without a pepper: nobody else can read what it stores
 
-	hits, misses, rejected atomic.Int64
+	hits, misses, rejected, like atomic.Int64
 
 	mu      sync.Mutex
 	purged  Purges
@@ -72,7 +77,7 @@ const queued = 256
 
 // New makes a cache. shared may be nil. Close ends it.
 func New(shared Store) *Cache {
-	c := &Cache{memory: newMemory(maxMemory), shared: shared, own: make([]byte, sha256.Size), purged: Purges{}, flights: map[Key]*Flight{}}
+	c := &Cache{memory: newMemory(maxMemory), index: newIndex(maxQuestions, maxQuestionBytes), shared: shared, own: make([]byte, sha256.Size), purged: Purges{}, flights: map[Key]*Flight{}}
 	_, _ = rand.Read(c.own) // never fails
 	c.SetSecret("")
 	if shared != nil {
@@ -177,6 +182,23 @@ func (c *Cache) Save(k Key, e *Entry) {
 	c.memory.save(k, e, near)
 }
 
+// Like returns the answer to the question of a partition that is likest to q, and how like: their cosine, at least threshold. Whatever that is, an
+// answer is found only where the two questions have one wording. Only what this node learnt is looked at.
+func (c *Cache) Like(partition Key, q *Question, threshold float64, now time.Time) (e *Entry, likeness float64) {
+	e, l := c.index.find(partition, q, float32(threshold), func(e *Entry) bool { return c.counts(e, now) })
+	if e != nil {
+		c.like.Add(1)
+	}
+	return e, float64(l)
+}
+
+// Learn keeps an answer under its question, for Like. Nobody may change the two any more.
+func (c *Cache) Learn(partition Key, q *Question, e *Entry) {
+	if e.Stored.Before(e.Expires) && len(e.Body) <= MaxBody {
+		c.index.learn(partition, q, e, e.Stored)
+	}
+}
+
 // share puts an entry into the shared store, sealed: others can write there.
 func (c *Cache) share(k Key, e *Entry) {
 	if sealed, err := seal(*c.secret.Load(), k, e); err == nil {
@@ -197,6 +219,7 @@ const maxPurges = 1024
 // Purge forgets the answers that a filter names, here at once and at gateways that share the store within two seconds.
 func (c *Cache) Purge(ctx context.Context, f Filter, now time.Time) error {
 	c.learn(Purges{f: now})
+	c.index.purge(f)
 	if c.shared != nil {
 		return c.shared.Purge(ctx, f, now)
 	}
@@ -228,5 +251,6 @@ func (c *Cache) learn(p Purges) {
 // Counts returns what the cache has seen and holds.
 func (c *Cache) Counts() Counts {
 	n, bytes := c.memory.size()
-	return Counts{c.hits.Load(), c.misses.Load(), c.rejected.Load(), n, bytes}
+	questions, of := c.index.size()
+	return Counts{c.hits.Load(), c.misses.Load(), c.rejected.Load(), n, bytes, c.like.Load(), questions, of}
 }

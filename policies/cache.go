@@ -9,10 +9,25 @@ import (
 
 // Cache says which answers of a route are recorded and given again.
 type Cache struct {
-	Exact   time.Duration // how long an answer to the same request holds; 0 = off
-	Force   bool          // also where temperature is not 0
-	Version string        // of what the route itself does to answers; a part of every entry's key
+	Exact    time.Duration // how long an answer to the same request holds; 0 = off
+	Force    bool          // also where temperature is not 0
+	Semantic *Semantic     // nil = off
+	Version  string        // of what the route itself does to answers; a part of every entry's key
 }
+
+// Semantic says when an answer to a like question is given again.
+type Semantic struct {
+	Model     *Model        // makes the embeddings
+	Threshold float64       // smallest cosine of two questions that may be alike
+	TTL       time.Duration // how long an answer holds
+	Timeout   time.Duration // of one embedding; what takes longer is a miss
+}
+
+// Defaults of the semantic cache; docs/cache.md says what the threshold was measured with.
+const (
+	DefaultThreshold       = 0.9
+	DefaultSemanticTimeout = 200 * time.Millisecond
+)
 
 // cache compiles a route's recorded answers; nil = none.
 func (c *compiler) cache(r *Route, n *node) *Cache {
@@ -28,22 +43,33 @@ func (c *compiler) cache(r *Route, n *node) *Cache {
 		}
 	}
 	if s := n.at("semantic"); s != nil {
-		c.semantic(s)
+		k.Semantic = c.semantic(r, s)
 	}
-	if k.Exact == 0 {
+	if k.Exact == 0 && k.Semantic == nil {
 		return nil
 	}
 	return k
 }
 
-// semantic checks what a later version will look like requests up with.
-func (c *compiler) semantic(n *node) {
+// semantic compiles the look-up of like questions; nil = it names no model that could serve it.
+func (c *compiler) semantic(r *Route, n *node) *Semantic {
 	m := n.at("model")
 	if m == nil {
-		return
+		return nil
 	}
-	if model, ok := reference(c, m, "model", c.p.Models); ok && model.Can != nil && !model.Can["embeddings"] {
+	model, ok := reference(c, m, "model", c.p.Models)
+	switch {
+	case !ok || model.Provider == nil:
+		return nil
+	case model.Can != nil && !model.Can["embeddings"]:
 		c.problem(m, "model %q can make no embeddings: its `can` does not list them", m.text)
+		return nil
+	case !c.p.mayReach(r, model.Provider):
+		c.notice(m, "no question is looked up: a boundary or the residency keeps the route from provider %q", model.Provider.Name)
+	}
+	return &Semantic{
+		Model: model, Threshold: n.at("threshold").number(DefaultThreshold),
+		TTL: n.at("ttl").duration(0), Timeout: n.at("timeout").duration(DefaultSemanticTimeout),
 	}
 }
 

@@ -145,7 +145,12 @@ func routeShape() *shape {
 		), "how a conversation keeps its model"),
 		opt("cache", record(
 			opt("exact", either(positive(), record(req("ttl", positive(), "time to live"), opt("force", of(booleanShape), "also when temperature is not 0"))), "same request, same answer"),
-			opt("semantic", record(req("model", of(nameShape), "an embedding model"), req("threshold", of(numberShape).from(0).upTo(1), "likeness"), req("ttl", positive(), "time to live")), "like request, same answer"),
+			opt("semantic", record(
+				req("model", of(nameShape), "an embedding model"),
+				req("ttl", positive(), "time to live"),
+				opt("threshold", of(numberShape).from(0).upTo(1), "smallest likeness of two questions"),
+				opt("timeout", positive(), "of one embedding"),
+			), "like question, same answer"),
 		), "recorded answers"),
 		opt("keepalive", choice("committed", "early", "off"), "comments that keep a quiet stream open"),
 		opt("lossy", choice("warn", "reject"), "a field that the chosen dialect cannot carry"),

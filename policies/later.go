@@ -16,7 +16,6 @@ func (c *compiler) later(root *node) {
 }
 
 func (c *compiler) laterRoute(n *node, inert func(n *node, key, why string)) {
-	inert(n.at("cache"), "semantic", "only the same request finds an answer")
 	inert(n, "lossy", "there is one dialect, and it carries every field")
 	if n.at("content").str("off") != "off" {
 		inert(n, "content", "no content is recorded")

@@ -24,7 +24,7 @@ run-envoy:
 # Every suite runs even if one before it fails. The race detector needs a C compiler; without one the tests run all the same. It makes everything heavier:
 # what weighs memory is left out with it and runs once more without.
 test:
-	@scripts/fetch pool clients envoy redis
+	@scripts/fetch pool embedder clients envoy redis
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: tests run WITHOUT the race detector"; }; \
 	real=$$(grep -rl --exclude-dir=.cache --include='*_test.go' '^//go:build real$$' . | xargs -r -n1 dirname | sort -u); \
 	code=0; \

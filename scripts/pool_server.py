@@ -26,8 +26,12 @@ def flags():
     p.add_argument("--parallel", type=int, default=2, help="slots: answers at once (default: 2)")
     p.add_argument("--embedding", action="store_true", help="answer /v1/embeddings too (mean pooling)")
     p.add_argument("--model", help=f"another GGUF file than {MODEL}")
+    p.add_argument("--minilm", action="store_true", help="the embedding model that scripts/fetch embedder got, under its own name and with its context")
     p.add_argument("--verbose", action="store_true", help="keep llama.cpp's own log")
-    return p.parse_args()
+    args = p.parse_args()
+    if args.minilm:
+        args.model, args.alias, args.ctx, args.embedding = str(CACHE / "embedder" / "minilm.gguf"), "minilm", 512, True
+    return args
 
 
 def packaged_model():
@@ -74,7 +78,7 @@ def main():
         sys.exit(f"pool_server: {err}; run scripts/fetch pool first")
     model = args.model or packaged_model()
     if not model or not pathlib.Path(model).is_file():
-        sys.exit(f"pool_server: no model {model or MODEL}; run scripts/fetch pool first")
+        sys.exit(f"pool_server: no model {model or MODEL}; run scripts/fetch pool embedder first")
     out = quiet()
     server = x.Server(params(x, args, model))
     print(server.listening_address, file=out, flush=True)

@@ -25,6 +25,9 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 			return Upstream{}, Verdict{Action: Answer, Reply: r}
 		}
 	}
+	if up, asks := x.embed(i); asks {
+		return up, Verdict{Action: More}
+	}
 	pa := x.plan.Attempts[i]
 	if x.queueUp(pa.Model.Provider) {
 		return Upstream{}, Verdict{Action: Wait, Attempt: i}
@@ -53,7 +56,7 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 	x.openEarly()
 	a.sent = time.Now()
 	a.rec.Start = a.sent
-	x.occupy(a)
+	x.occupy(a, x.promptTokens()+x.expectedTokens())
 	x.limitHead(a)
 	return up, Verdict{Action: More}
 }
@@ -194,6 +197,11 @@ func (x *Exchange) upstreamFields(a *attempt) []Field {
 	} else if v := x.head.Header.Get("Accept-Encoding"); v != "" {
 		fields = append(fields, Field{"Accept-Encoding", v})
 	}
+	return x.ownFields(a, fields)
+}
+
+// ownFields adds what an upstream gets from us: its credential, and the trace where it is to see that.
+func (x *Exchange) ownFields(a *attempt, fields []Field) []Field {
 	providers.Authorize(a.provider, a.cred, func(name, value string) { fields = append(fields, Field{name, value}) })
 	if a.provider.Own || a.provider.TraceContext {
 		fields = append(fields, Field{"Traceparent", x.rec.Trace.Parent(a.rec.Span)})

@@ -24,10 +24,12 @@ const (
 
 // caching is an exchange's part in the cache.
 type caching struct {
+	keeps  time.Duration     // how long the answer to the same request holds
 	digest [sha256.Size]byte // of what the client asks, but for the model and the form of the answer
 	flight *cache.Flight     // of the requests that ask the same
 	leads  bool
 	found  *cache.Entry  // before anything was reserved
+	like   *likening     // nil = only the same request finds an answer
 	age    time.Duration // of the recorded answer that the client got
 }
 
@@ -41,13 +43,20 @@ func (x *Exchange) openCache() {
 	if noStore || !x.repeatable() {
 		return
 	}
-	body, err := jsonedit.AppendCanonical(nil, x.body, "model", "stream", "stream_options")
-	if err != nil {
+	c := &caching{keeps: x.route.Cache.Exact, like: x.likened()}
+	if c.keeps == 0 && c.like != nil { // no question is more like another than the same
+		c.keeps = x.route.Cache.Semantic.TTL
+	}
+	body, err := jsonedit.AppendCanonical(nil, x.body, notAsked...)
+	if err != nil || c.keeps == 0 {
 		return
 	}
-	x.rec.Cache = cacheMiss
-	x.caching = &caching{digest: sha256.Sum256(body)}
+	c.digest = sha256.Sum256(body)
+	x.rec.Cache, x.caching = cacheMiss, c
 }
+
+// notAsked are the members of a body that do not change what is asked: the model is a part of the key by itself.
+var notAsked = []string{"model", "stream", "stream_options"}
 
 // repeatable reports whether the same request may be given the same answer.
 func (x *Exchange) repeatable() bool {
@@ -83,9 +92,14 @@ func (x *Exchange) cacheControl() (noStore, noCache bool) {
 
 // cacheKey names the answer that a model gives to the request.
 func (x *Exchange) cacheKey(m *policies.Model) cache.Key {
+	return x.keyOf("exact 1", m, x.caching.digest)
+}
+
+// keyOf is a key of a kind, of all that can change an answer but for what digest stands for.
+func (x *Exchange) keyOf(kind string, m *policies.Model, digest [sha256.Size]byte) cache.Key {
 	h := x.head.Header
-	return cache.KeyOf("exact 1", x.tenantName(), x.route.Name, x.route.Cache.Version, m.Key, m.Identity(), x.env.Op.String(), x.head.Method,
-		x.head.URL.EscapedPath(), withoutKeys(x.head.URL.RawQuery), h.Get("Openai-Beta"), h.Get("Anthropic-Beta"), h.Get("Anthropic-Version"), string(x.caching.digest[:]))
+	return cache.KeyOf(kind, x.tenantName(), x.route.Name, x.route.Cache.Version, m.Key, m.Identity(), x.env.Op.String(), x.head.Method,
+		x.head.URL.EscapedPath(), withoutKeys(x.head.URL.RawQuery), h.Get("Openai-Beta"), h.Get("Anthropic-Beta"), h.Get("Anthropic-Version"), string(digest[:]))
 }
 
 // tenantName is the partition of the exchange: one for each tenant, and one for everybody where nobody is asked for a key.
@@ -228,6 +242,9 @@ func (x *Exchange) cacheFields(fields []Field) []Field {
 	if x.rec.Cache == cacheHit {
 		fields = append(fields, Field{"Age", strconv.Itoa(int(x.caching.age.Seconds()))})
 	}
+	if x.rec.Likeness != 0 {
+		fields = append(fields, Field{"X-Sluice-Likeness", strconv.FormatFloat(x.rec.Likeness, 'f', 3, 64)})
+	}
 	return fields
 }
 
@@ -284,8 +301,9 @@ func (x *Exchange) keepAnswer(a *attempt) {
 	}
 	m, now := a.plan.Model, time.Now()
 	e := &cache.Entry{Tenant: x.tenantName(), Route: x.route.Name, Model: m.Key, Provider: m.Provider.Name, Stream: a.stream, Header: t.header,
-		Stored: now, Expires: now.Add(x.route.Cache.Exact), Body: t.body}
+		Stored: now, Expires: now.Add(x.caching.keeps), Body: t.body}
 	x.g.cache.Save(x.cacheKey(m), e)
+	x.learn(m, e)
 	x.land(e, cache.Landed)
 }
 

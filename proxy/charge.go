@@ -9,9 +9,9 @@ import (
 )
 
 // occupy counts the attempt in on the own GPUs that it will keep busy. A price in the policy stands over them.
-func (x *Exchange) occupy(a *attempt) {
+func (x *Exchange) occupy(a *attempt, tokens int) {
 	if p := a.provider; p.Own && p.GPUPerHour > 0 && a.plan.Model.Price == nil {
-		a.share = x.g.meter.Begin(p.Name, p.GPUPerHour, x.promptTokens()+x.expectedTokens(), a.sent)
+		a.share = x.g.meter.Begin(p.Name, p.GPUPerHour, tokens, a.sent)
 	}
 }
 
@@ -28,7 +28,10 @@ func (x *Exchange) price(a *attempt) {
 	a.rec.MicroUSD, a.rec.Priced, a.rec.Price = c.MicroUSD, c.Known, c.Price
 }
 
-// keep writes the exchange into the ledger: a row an attempt, or one that says that the answer came from the cache.
+// cacheLookup is what the ledger calls the cache's part in a request for an embedding.
+const cacheLookup = "lookup"
+
+// keep writes the exchange into the ledger: a row an attempt, one that says that the answer came from the cache, one for the cache's embedding.
 func (x *Exchange) keep() {
 	l, r := x.g.ledger, &x.rec
 	if l == nil {
@@ -36,6 +39,11 @@ func (x *Exchange) keep() {
 	}
 	for i := range r.Attempts {
 		l.Add(row(r, &r.Attempts[i], i+1))
+	}
+	if r.Embedding != nil {
+		e := row(r, r.Embedding, len(r.Attempts)+1)
+		e.Cache = cacheLookup
+		l.Add(e)
 	}
 	if len(r.Attempts) == 0 && r.Cache == "hit" {
 		l.Add(row(r, &telemetry.Attempt{Model: r.Model, Provider: r.Provider, Region: x.region(r.Provider), Start: r.Start, End: r.End}, 0))

@@ -7,7 +7,7 @@ import "github.com/sluice-gateway/sluice/llm"
 // draining reports whether the attempt in flight is one that is read on.
 func (x *Exchange) draining() bool {
 	a := x.attempt
-	return a != nil && a.provider.Cancel == "drain" && a.rec.End.IsZero() && !a.sent.IsZero() && x.pass == nil && x.env.Op.Generates()
+	return a != nil && !a.embeds && a.provider.Cancel == "drain" && a.rec.End.IsZero() && !a.sent.IsZero() && x.pass == nil && x.env.Op.Generates()
 }
 
 // drain takes the next bytes of an answer that nobody waits for: until its end, or for as many tokens as the provider is worth.

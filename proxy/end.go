@@ -59,6 +59,8 @@ func (x *Exchange) endAttempt(a *attempt) {
 	switch {
 	case a.seenUsage:
 		a.rec.Usage, a.rec.UsageKind = a.usage, llm.UsageReported
+	case x.billed(a) && a.embeds:
+		a.rec.Usage, a.rec.UsageKind = llm.Usage{Input: x.caching.like.tokens()}, llm.UsageEstimated
 	case x.billed(a):
 		a.rec.Usage = llm.Usage{Input: x.promptTokens(), Output: (a.outBytes + 3) / 4}
 		if a.rescue != nil && a.rescue.prefix {
@@ -88,8 +90,7 @@ func (x *Exchange) sum() {
 	r := &x.rec
 	used, priced := false, false
 	r.PriceKnown = true
-	for i := range r.Attempts {
-		a := &r.Attempts[i]
+	for a := range r.Requests {
 		r.MicroUSD += a.MicroUSD
 		if a.UsageKind == llm.UsageNone {
 			continue

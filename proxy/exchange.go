@@ -144,6 +144,7 @@ type attempt struct {
 	sent      time.Time
 	status    int
 	kind      answerKind
+	embeds    bool // it asks for the embedding of a question, for the cache
 	direct    bool // an external proxy sent it and carries the answer
 	stream    bool // the upstream's answer is an event stream
 	fold      bool // a stream is asked for and folded into JSON

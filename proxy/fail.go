@@ -41,6 +41,9 @@ func (x *Exchange) Fail(c Cause, err error) Verdict {
 	if c == CauseLimit {
 		name = x.limitName()
 	}
+	if x.attempt.embeds {
+		return x.embedFailed(e, name)
+	}
 	var v Verdict
 	switch a := x.attempt; {
 	case a.whole(x.env.N) && a.kind == answerEvents: // nothing is missing but the end mark
@@ -78,6 +81,8 @@ func (x *Exchange) limitName() string {
 		return "total"
 	case a == nil:
 		return "limit"
+	case a.embeds:
+		return causeLookup
 	case a.first && (a.stream && x.env.Stream || a.kind == answerOpaque):
 		return "idle"
 	case !x.env.Stream:
@@ -141,7 +146,7 @@ func retryCause(cause string) string {
 	return ""
 }
 
-// book tells breaker, pool and credential what the failure means for others.
+// book counts the failure and tells breaker, pool and credential what it means for others.
 func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause string) {
 	x.worst.all++
 	if err.RetryAfter > 0 && (x.worst.soonest == 0 || err.RetryAfter < x.worst.soonest) {
@@ -153,6 +158,14 @@ func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause s
 	case cause == CauseRefused.String() || cause == "not_sent" || cause == "queue":
 		x.worst.refused++
 	}
+	x.tell(a, err, act, cause)
+	if a.slot != nil && (act.SameModel || act.MoveOn) {
+		x.tried = append(x.tried, a.slot.Host())
+	}
+}
+
+// tell is what others than this exchange learn of a failure.
+func (x *Exchange) tell(a *attempt, err *llm.Error, act policies.Action, cause string) {
 	full := a.provider.Own && (err.Class == llm.ClassThrottle || err.Class == llm.ClassCapacity)
 	if a.lease != nil {
 		if act.Breaker && !full {
@@ -171,11 +184,8 @@ func (x *Exchange) book(a *attempt, err *llm.Error, act policies.Action, cause s
 		}
 		x.g.creds.Park(a.provider, a.cred, model, time.Now().Add(cooldown(err)))
 	}
-	if a.slot != nil && (act.SameModel || act.MoveOn) {
-		x.tried = append(x.tried, a.slot.Host())
-		if cause == CauseRefused.String() {
-			x.g.pools.Pool(a.provider.Name).Fail(a.slot.Endpoint())
-		}
+	if a.slot != nil && (act.SameModel || act.MoveOn) && cause == CauseRefused.String() {
+		x.g.pools.Pool(a.provider.Name).Fail(a.slot.Endpoint())
 	}
 }
 

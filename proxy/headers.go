@@ -62,6 +62,9 @@ func (x *Exchange) clientFields(fields []Field) []Field {
 	if x.failed != nil && !x.committed {
 		return x.fields(fields, nil)
 	}
+	if x.attempt != nil && x.attempt.embeds { // it is nobody's answer
+		return x.fields(fields, nil)
+	}
 	return x.fields(fields, x.attempt)
 }
 

@@ -56,10 +56,11 @@ func (x *Exchange) reserve() *llm.Error {
 	if x.tab.Exceeded(policies.OnWarn) {
 		x.warnings = append(x.warnings, "the budget is used up")
 	}
-	refusal := x.tab.Reserve(context.Background(), x.dearest(), x.lowest)
+	refusal := x.tab.Reserve(context.Background(), x.dearest()+x.lookup(), x.lowest)
 	if refusal == nil || refusal.Status != 429 {
 		return refusal
 	}
+	x.forgoLookup()
 	x.lowest = x.tab.Exceeded(policies.OnLowestTier)
 	d, err := x.g.router.Decide(x.s.Policy, x.input())
 	x.decided(d)
@@ -142,8 +143,7 @@ func (x *Exchange) priced() *llm.Error {
 // closeTab settles what the exchange used: the tokens of all its attempts, and their price.
 func (x *Exchange) closeTab() {
 	tokens := 0
-	for i := range x.rec.Attempts {
-		a := &x.rec.Attempts[i]
+	for a := range x.rec.Requests {
 		if a.UsageKind == llm.UsageNone {
 			continue
 		}
@@ -152,7 +152,7 @@ func (x *Exchange) closeTab() {
 		if a.Price == ledger.PriceGPU {
 			x.g.outputs.Spent(a.Model, used, a.MicroUSD)
 		}
-		if a.UsageKind == llm.UsageReported && a.Class == "" && x.env != nil && x.env.Op.Generates() {
+		if a.UsageKind == llm.UsageReported && a.Class == "" && a.By != byCache && x.env != nil && x.env.Op.Generates() {
 			x.g.outputs.Observe(a.Model, a.Usage.Output)
 		}
 	}

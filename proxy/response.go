@@ -25,6 +25,10 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 	a.status, a.rec.Status = status, status
 	a.rec.FirstByte = time.Now()
 	x.g.creds.Observe(a.provider, a.cred, h)
+	if a.embeds {
+		a.errHead = h
+		return Verdict{Action: Hold}
+	}
 	refused := (status == http.StatusUnauthorized || status == http.StatusForbidden) && len(a.provider.Keys) > 0
 	if x.pass != nil && !refused { // a refusal of our credential is not the client's to read
 		return x.openOpaqueAnswer(h)

@@ -19,10 +19,12 @@ func (x *Exchange) Write(dst, chunk []byte, end bool) ([]byte, Verdict) {
 	if x.drained {
 		return dst, x.drain(chunk, end)
 	}
-	switch a.kind {
-	case answerOpaque:
+	switch {
+	case a.embeds:
+		return dst, x.embedded(chunk, end)
+	case a.kind == answerOpaque:
 		return x.writeOpaque(dst, chunk, end)
-	case answerError:
+	case a.kind == answerError:
 		if n := maxErrorBody - len(a.errBody); n > 0 {
 			a.errBody = append(a.errBody, chunk[:min(n, len(chunk))]...)
 		}

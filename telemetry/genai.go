@@ -51,6 +51,7 @@ const (
 	attrSluiceBoundaries = attribute.Key("sluice.boundaries")
 	attrSluiceCarried    = attribute.Key("sluice.carried_by")
 	attrSluiceCache      = attribute.Key("sluice.cache")
+	attrSluiceLikeness   = attribute.Key("sluice.cache.likeness")
 	attrSluiceRule       = attribute.Key("sluice.rule")
 	attrSluiceClass      = attribute.Key("sluice.class")
 	attrSluiceGain       = attribute.Key("sluice.gain")

@@ -94,8 +94,12 @@ func (i *instruments) measure(ctx context.Context, r *Record) {
 	if r.Cache != "" {
 		i.cached.Add(ctx, 1, i.byCache.of(cacheKey{r.Route, r.Cache}).add...)
 	}
-	for n := range r.Attempts {
-		i.attempt(ctx, r, &r.Attempts[n])
+	for a := range r.Requests {
+		op := r.Op
+		if a == r.Embedding {
+			op = llm.OpEmbeddings
+		}
+		i.attempt(ctx, op, a)
 	}
 	if result := r.rescue(); result != "" {
 		i.rescues.Add(ctx, 1, i.byRescue.of(rescueKey{r.Route, result}).add...)
@@ -113,7 +117,7 @@ func (i *instruments) measure(ctx context.Context, r *Record) {
 }
 
 // attempt counts one attempt. Tokens are counted where they were spent, so that after a fail-over the sum over providers is right.
-func (i *instruments) attempt(ctx context.Context, r *Record, a *Attempt) {
+func (i *instruments) attempt(ctx context.Context, op llm.Op, a *Attempt) {
 	class := a.Class
 	if class == llm.ClassNone {
 		class = "ok"
@@ -124,9 +128,9 @@ func (i *instruments) attempt(ctx context.Context, r *Record, a *Attempt) {
 	}
 	switch a.UsageKind {
 	case llm.UsageReported:
-		key := callKey{op: r.Op, provider: a.system(), model: a.Model, token: "input"}
+		key := callKey{op: op, provider: a.system(), model: a.Model, token: "input"}
 		i.tokens.Record(ctx, int64(a.Usage.Input), i.byCall.of(key).record...)
-		if r.Op != llm.OpEmbeddings {
+		if op != llm.OpEmbeddings {
 			key.token = "output"
 			i.tokens.Record(ctx, int64(a.Usage.Output), i.byCall.of(key).record...)
 		}

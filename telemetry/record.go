@@ -35,8 +35,9 @@ type Record struct {
 	Provider   string
 	Reason     string // what x-sluice-reason says
 	Boundaries []string
-	Cache      string // hit, miss, bypass or ""
-	Session    bool   // the session decided
+	Cache      string  // hit, miss, bypass or ""
+	Likeness   float64 // of the question whose recorded answer the client got to its own, as a cosine; 0 = that was the same request's
+	Session    bool    // the session decided
 
 	RequestModel string // the policy's name of the first planned model, for gen_ai.request.model
 	Stream       bool
@@ -67,6 +68,20 @@ type Record struct {
 
 	Warnings []string
 	Attempts []Attempt
+	// Embedding is the request that the semantic cache was looked up with; nil = none was made. It is no attempt at an answer.
+	Embedding *Attempt
+}
+
+// Requests yields all that was asked of upstreams: the cache's embedding, then the attempts.
+func (r *Record) Requests(yield func(*Attempt) bool) {
+	if r.Embedding != nil && !yield(r.Embedding) {
+		return
+	}
+	for i := range r.Attempts {
+		if !yield(&r.Attempts[i]) {
+			return
+		}
+	}
 }
 
 // Trace is the exchange's place in a distributed trace. All ids are made at Begin, so that an upstream can be told its parent before
@@ -89,7 +104,7 @@ type Attempt struct {
 	Own           bool
 	Tier          string
 	Endpoint      string // host:port of a pool's endpoint or of the provider
-	By            string // rule, fallback, session
+	By            string // rule, fallback, session; cache for an embedding
 	Start         time.Time
 	End           time.Time
 	Status        int       // of the upstream; 0 = none came

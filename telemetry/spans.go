@@ -70,6 +70,9 @@ func (s *Sink) trace(ctx context.Context, r *Record) context.Context {
 	}
 	ctx, server := s.start(outer, t, t.Server, r.serverName(), trace.SpanKindServer, r.Start, r.serverAttributes())
 	defer end(server, r.End, r.serverFailed(), r.failure())
+	if r.Embedding != nil {
+		s.attempt(ctx, t, r, r.Embedding)
+	}
 	if r.RequestModel != "" && (len(r.Attempts) > 0 || r.Cache == "hit") {
 		from, to := r.callTimes()
 		var call trace.Span
@@ -77,11 +80,15 @@ func (s *Sink) trace(ctx context.Context, r *Record) context.Context {
 		defer end(call, to, r.failure() != "" && r.Outcome != outcomeGone, r.failure())
 	}
 	for i := range r.Attempts {
-		a := &r.Attempts[i]
-		_, span := s.start(ctx, t, a.Span, a.name(), trace.SpanKindClient, a.Start, r.attemptAttributes(a))
-		end(span, r.attemptEnd(a), a.Class != llm.ClassNone && a.Class != llm.ClassCanceled, string(a.Class))
+		s.attempt(ctx, t, r, &r.Attempts[i])
 	}
 	return ctx
+}
+
+// attempt makes the span of one request to an upstream.
+func (s *Sink) attempt(ctx context.Context, t Trace, r *Record, a *Attempt) {
+	_, span := s.start(ctx, t, a.Span, a.name(), trace.SpanKindClient, a.Start, r.attemptAttributes(a))
+	end(span, r.attemptEnd(a), a.Class != llm.ClassNone && a.Class != llm.ClassCanceled, string(a.Class))
 }
 
 func (s *Sink) start(ctx context.Context, t Trace, id [8]byte, name string, kind trace.SpanKind, at time.Time, kv []attribute.KeyValue) (context.Context, trace.Span) {
@@ -272,6 +279,9 @@ func (r *Record) decision(l attributes) []attribute.KeyValue {
 	l.text(attrSluicePolicy, r.Policy)
 	l.text(attrSluiceCarried, r.Carried)
 	l.text(attrSluiceCache, r.Cache)
+	if r.Likeness != 0 {
+		l = append(l, attrSluiceLikeness.Float64(r.Likeness))
+	}
 	l.text(attrSluiceOutcome, r.Outcome)
 	l.text(attrSluiceCode, foreign(r.ErrorCode, 64))
 	return l

@@ -71,6 +71,7 @@ func (c *explainCmd) Run(w *world) error {
 		return err
 	}
 	e := explain(d, route, err)
+	e.Cache = cached(d, route, q.env)
 	if d.Class != "" {
 		for _, f := range router.NewTrained().Why(d.Content.Prompt, topFeatures) {
 			e.Decision.Features = append(e.Decision.Features, feature{f.Feature, f.Gain})
@@ -168,7 +169,7 @@ type explanation struct {
 	Rejected   []policies.Rejected `json:"rejected"`
 	Carrier    string              `json:"carrier"`
 	CarrierWhy string              `json:"carrier_why"`
-	Cache      any                 `json:"cache"` // null: this version keeps no answers
+	Cache      *cacheFacts         `json:"cache"` // null: the route keeps no answers
 	Problems   []problemFacts      `json:"problems"`
 }
 

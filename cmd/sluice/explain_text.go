@@ -49,6 +49,9 @@ func (e *explanation) text() string {
 		fmt.Fprintf(&b, " (%s)", e.CarrierWhy)
 	}
 	b.WriteByte('\n')
+	if cache := e.Cache.text(); cache != "" {
+		fmt.Fprintf(&b, "\ncache       %s\n", cache)
+	}
 	return b.String()
 }
 

@@ -95,6 +95,7 @@ type question struct {
 	given  givenFacts
 	trace  bool
 	now    time.Time
+	env    *llm.Envelope // of the body, once it was scanned
 }
 
 // ask scans the request and decides. Without a decision the error says why the request never came to one; beside a decision it is the
@@ -114,6 +115,7 @@ func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, 
 	if err != nil {
 		return nil, nil, err
 	}
+	q.env = env
 	route, ok := p.Route(env.Model, q.key)
 	if !ok {
 		if le := proxy.UnknownModel(p, env.Model); p.Models[env.Model] != nil {

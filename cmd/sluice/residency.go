@@ -230,6 +230,9 @@ func (x *reacher) into(l *reach) {
 			models(t.Models, "budget")
 		}
 	}
+	if c := x.route.Cache; c != nil && c.Semantic != nil && x.allows(c.Semantic.Model.Provider) {
+		l.add(c.Semantic.Model.Provider, "semantic cache")
+	}
 	// A conversation keeps its model, and fallback then sets out from that model's tier: so on until nothing new comes.
 	for grew := follow; grew; {
 		grew = false

@@ -116,6 +116,12 @@ func Record(r *telemetry.Record) string {
 	if r.Rescued {
 		b.WriteString("rescued\n")
 	}
+	if a := r.Embedding; a != nil {
+		fmt.Fprintf(&b, "embedding at %v: %s %s by=%s %s status=%d class=%s cause=%s usage=%s %+v cost=%d end=%v\n", a.Start.Sub(r.Start), a.Model, or(a.Endpoint, "-"), a.By, a.Provider, a.Status, or(string(a.Class), "ok"), or(a.Cause, "-"), a.UsageKind, a.Usage, a.MicroUSD, a.End.Sub(r.Start))
+	}
+	if r.Likeness != 0 {
+		fmt.Fprintf(&b, "likeness=%.3f\n", r.Likeness)
+	}
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
 		fmt.Fprintf(&b, "attempt %d at %v: %s %s tier=%s by=%s %s status=%d class=%s cause=%s usage=%s %+v first=%s end=%v\n", a.Index, a.Start.Sub(r.Start), a.Model, or(a.Endpoint, "-"), or(a.Tier, "-"), a.By, a.Provider, a.Status, or(string(a.Class), "ok"), or(a.Cause, "-"), a.UsageKind, a.Usage, since(r.Start, a.FirstToken), a.End.Sub(r.Start))

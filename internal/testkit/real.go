@@ -47,7 +47,7 @@ var times = []struct {
 	with string
 }{
 	{regexp.MustCompile(`(?m)^at [0-9.a-zµ]+$`), "at (t)"},
-	{regexp.MustCompile(`(?m)^(attempt \d+) at [0-9.a-zµ]+:`), "$1 at (t):"},
+	{regexp.MustCompile(`(?m)^(attempt \d+|embedding) at [0-9.a-zµ]+:`), "$1 at (t):"},
 	{regexp.MustCompile(`("object":"model","created"):[0-9]+`), "$1:(t)"},
 	{regexp.MustCompile(`(?m)^(X-Ratelimit-Reset-[A-Za-z]+): .*$`), "$1: (t)"},
 	{regexp.MustCompile(`(?m)^Retry-After: [0-9]{3,}$`), "Retry-After: (t)"},

@@ -27,12 +27,12 @@ type client struct {
 	buffers sync.Pool
 }
 
-func newClient(pool http.RoundTripper, base, model string, size int) (*client, error) {
+func newClient(pool http.RoundTripper, url, model string, size int) (*client, error) {
 	s, ok := shapeOf(model)
 	if !ok {
 		return nil, fmt.Errorf("model %q names no shape", model)
 	}
-	c := &client{pool: pool, url: base + "/v1/chat/completions", bodies: requests(model, size, s.events > 0), want: s}
+	c := &client{pool: pool, url: url, bodies: requests(model, size, s.events > 0), want: s}
 	c.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return c, nil
 }

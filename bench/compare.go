@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -17,14 +18,21 @@ type workload struct {
 	model   string
 	request int // bytes
 	clients int
-	open    bool // constant rate instead of constant concurrency
+	open    bool   // constant rate instead of constant concurrency
+	path    string // empty = chatPath
 }
+
+// chatPath is where clients ask.
+const chatPath = "/v1/chat/completions"
+
+func (w workload) url(base string) string { return base + cmp.Or(w.path, chatPath) }
 
 // The workloads that the bounds are stated for.
 const (
 	unarySerial    = "unary 1 KB, c=1"
 	unaryBusy      = "unary 1 KB, c=32"
 	streamBusy     = "SSE 50 events, c=16"
+	streamPlain    = "SSE 50 events unread, c=16"
 	openName       = "unary 1 KB, open loop"
 	requestTimeout = 30 * time.Second // after its window a load gets this long to end
 )
@@ -37,6 +45,7 @@ var workloads = []workload{
 	{name: "unary 100 KB, c=8", model: "bench-450", request: 100 << 10, clients: 8},
 	{name: "SSE 50 events, c=1", model: "bench-sse50", request: 1 << 10, clients: 1},
 	{name: streamBusy, model: "bench-sse50", request: 1 << 10, clients: 16},
+	{name: streamPlain, model: "bench-sse50", request: 1 << 10, clients: 16, path: plainPath + "/chat/completions"},
 	{name: "SSE 500 events, c=16", model: "bench-sse500", request: 1 << 10, clients: 16},
 	{name: "routed by prompt, unary 1 KB, c=1", model: "auto-450", request: 1 << 10, clients: 1},
 	{name: "routed by prompt, unary 1 KB, c=32", model: "auto-450", request: 1 << 10, clients: 32},
@@ -139,7 +148,7 @@ func (r *results) prove(ctx context.Context) error {
 		t.proc.trim()
 		for _, w := range r.kinds {
 			pool := newTransport(1)
-			c, err := newClient(pool, t.base, t.model(w.model), w.request)
+			c, err := newClient(pool, w.url(t.base), t.model(w.model), w.request)
 			if err == nil {
 				_, err = c.call(ctx, 0)
 			}
@@ -160,7 +169,7 @@ func (r *results) soak(ctx context.Context, log io.Writer) error {
 	for _, t := range r.bed.targets {
 		fmt.Fprintf(log, "soak: %d requests, %s\n", r.o.soak, t.name)
 		pool := newTransport(32)
-		c, err := newClient(pool, t.base, t.model("bench-450"), 1<<10)
+		c, err := newClient(pool, t.base+chatPath, t.model("bench-450"), 1<<10)
 		if err != nil {
 			return err
 		}
@@ -213,7 +222,7 @@ func (r *results) measure(ctx context.Context, log io.Writer) error {
 func (r *results) window(ctx context.Context, t *target, w workload) (sample, error) {
 	pool := newTransport(w.clients)
 	defer pool.CloseIdleConnections()
-	c, err := newClient(pool, t.base, t.model(w.model), w.request)
+	c, err := newClient(pool, w.url(t.base), t.model(w.model), w.request)
 	if err != nil {
 		return sample{}, err
 	}

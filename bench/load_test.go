@@ -156,7 +156,7 @@ func TestClientChecksAnswers(t *testing.T) {
 // dial serves h in memory and returns a client of it that asks for a model.
 func dial(t *testing.T, model string, h http.Handler) *client {
 	t.Helper()
-	c, err := newClient(inMemory(t, h), "http://bench", model, 1<<10)
+	c, err := newClient(inMemory(t, h), "http://bench"+chatPath, model, 1<<10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,9 @@ import (
 // prompt, which the lean proxy does not.
 var routes = []string{"bench", "auto"}
 
+// plainPath is a path that Sluice passes through unread: nothing is held back, kept for a rescue or counted.
+const plainPath = "/v1/plain"
+
 // policy is the file that Sluice serves in a run. It sets nothing that has a default but the listeners.
 func policy(upstream, listen, admin string) string {
 	var models, bench, auto strings.Builder
@@ -28,10 +31,11 @@ providers:
   upstream: {dialect: openai, base_url: %s/v1}
 models:
 %sroutes:
-%s%sserver:
+%s%spassthrough: {%s: upstream}
+server:
   listen: %s
   admin: %s
-`, upstream, models.String(), bench.String(), auto.String(), listen, admin)
+`, upstream, models.String(), bench.String(), auto.String(), plainPath, listen, admin)
 }
 
 // routeExecutor is the first part of models whose routes are the executor's, behind the same stage as those of `bench`.

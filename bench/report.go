@@ -154,6 +154,7 @@ type verdict struct{ what, bound, measured, met string }
 const (
 	addedBound = 1.3 // times the lean proxy's added p50
 	shareBound = 0.7 // of the lean proxy's rate
+	plainBound = 0.9 // of Sluice's own rate on a path whose answers it does not read
 	rssBound   = 60  // MB
 	rssAfter   = 100_000
 	readyBound = 300 // ms
@@ -164,6 +165,7 @@ func (r *results) verdicts() []verdict {
 		r.judge("added p50, "+unarySerial, unarySerial, "at most %.1f × lean's", addedBound, r.times(unarySerial, sluice), true),
 		r.judge("answers/s, "+unaryBusy, unaryBusy, "at least %.1f of lean's", shareBound, paired(r.each(unaryBusy, sluice, rate), r.each(unaryBusy, lean, rate), quotient), false),
 		r.judge("streams/s, "+streamBusy, streamBusy, "at least %.1f of lean's", shareBound, paired(r.each(streamBusy, sluice, rate), r.each(streamBusy, lean, rate), quotient), false),
+		r.judge("streams/s, "+streamBusy+": hold-back, rescue and metering", streamPlain, "at least %.1f of its own unread", plainBound, paired(r.each(streamBusy, sluice, rate), r.each(streamPlain, sluice, rate), quotient), false),
 	}
 	rss := verdict{fmt.Sprintf("RSS after %d requests", rssAfter), fmt.Sprintf("under %d MB", rssBound), "–", "not run"}
 	ready := verdict{"start to ready", fmt.Sprintf("under %d ms", readyBound), "–", "not run"}

@@ -118,17 +118,27 @@ func BenchmarkPassEvent(b *testing.B) {
 	x.End()
 }
 
-// BenchmarkStream is a whole stream of sixty events, kept to be carried on and not: the difference is what a rescue costs those who need none.
+// BenchmarkStream is a whole stream of sixty events: kept to be carried on, not kept, and passed on unread. The differences are what a rescue costs those
+// who need none, and what the hold-back and the count cost, with the decision.
 func BenchmarkStream(b *testing.B) {
 	last := []byte(`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"big-70b","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\ndata: [DONE]\n\n")
-	for _, rescue := range []string{"verified", "off"} {
-		b.Run("rescue="+rescue, func(b *testing.B) {
+	for _, c := range []struct{ name, edit, path string }{
+		{"rescue=verified", "    rescue: verified\n", "/v1/chat/completions"},
+		{"rescue=off", "    rescue: off\n", "/v1/chat/completions"},
+		{"unread", "", "/v1/plain/chat/completions"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			r := newRig(b, true)
-			r.gateway.Swap(compile(b, []byte(strings.Replace(benchPolicy, "  auto:\n", "  auto:\n    rescue: "+rescue+"\n", 1))))
+			r.gateway.Swap(compile(b, []byte(strings.Replace(benchPolicy, "  auto:\n", "  auto:\n"+c.edit, 1)+"passthrough: {/v1/plain: ext}\n")))
+			r.head.URL = &url.URL{Path: c.path}
+			r.answered.Set("Content-Type", "text/event-stream")
 			b.ReportAllocs()
 			for b.Loop() {
-				x := r.stream(b)
-				for range 59 {
+				x, _ := r.gateway.Begin(context.Background(), r.head)
+				x.Request(r.body)
+				x.Attempt(0)
+				x.Response(200, r.answered)
+				for range 60 {
 					x.Write(r.dst[:0], passEvent, false)
 				}
 				if _, v := x.Write(r.dst[:0], last, true); v.Action != proxy.Done {

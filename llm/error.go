@@ -44,6 +44,7 @@ type Error struct {
 	Param      string        // OpenAI's error.param
 	Message    string        // for the client: holds no text that could be a credential
 	RetryAfter time.Duration // 0 = say nothing
+	Once       bool          // the upstream says that asking it again is of no use
 	Allow      string        // for 405
 	Err        error
 }

@@ -31,7 +31,12 @@ func classify(p *policies.Provider, status int, h http.Header, body []byte, now 
 	if p.Own && class == llm.ClassTransient && slices.Contains(EngineOf(p).Overload, status) {
 		class = llm.ClassCapacity // how the engine says that its queue is full or its model not loaded yet: it is not ill
 	}
+	again := first(h, "X-Should-Retry") // the word of those whose SDKs retry by it
+	if again == "true" && class == llm.ClassClient {
+		class = llm.ClassTransient
+	}
 	e := b.Error(status, class)
+	e.Once = again == "false"
 	switch class {
 	case llm.ClassThrottle, llm.ClassCapacity, llm.ClassQuotaHard, llm.ClassTransient:
 		e.RetryAfter = wait(p, class, h, b, now)

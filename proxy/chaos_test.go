@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +17,10 @@ import (
 	"github.com/sluice-gateway/sluice/internal/testkit"
 )
 
-var chaos = flag.Duration("chaos", 2*time.Second, "how long TestChaos composes faults, clients and reloads")
+var (
+	chaos     = flag.Duration("chaos", 2*time.Second, "how long TestChaos composes faults, clients and reloads")
+	chaosSeed = flag.Int("chaos-seed", 0, "where TestChaos begins; 0 = anywhere")
+)
 
 // move is one thing that happens in a run of TestChaos.
 type move struct {
@@ -29,8 +31,8 @@ type move struct {
 	wait   time.Duration
 }
 
-// drawMoves composes a run. Everything is drawn before anything happens, so that a seed is a run.
-func drawMoves(rt *rapid.T) []move {
+// drawnMoves composes a run. Everything is drawn before anything happens, so that a seed is a run.
+func drawnMoves(seed int) []move {
 	names := []string{""}
 	for _, s := range simulator.Scenarios() {
 		names = append(names, s.Name)
@@ -43,7 +45,7 @@ func drawMoves(rt *rapid.T) []move {
 			stream: rapid.Bool().Draw(rt, "stream"),
 			wait:   time.Duration(rapid.IntRange(0, 12_000).Draw(rt, "ms")) * time.Millisecond,
 		}
-	}), 5, 30).Draw(rt, "moves")
+	}), 5, 30).Example(seed)
 }
 
 // reloads are the policies between which a run changes.
@@ -58,37 +60,30 @@ var reloads = []string{
 
 // TestChaos composes faults, clients that ask, leave and come in bursts, and reloads. Whatever happens: every request has one end and one record, what a
 // client reads is the beginning of the one text that all models say, the records agree with the upstreams' logs, no plan is exceeded, no limit is
-// outlived, and at rest every counter is zero. A failure prints the seed that plays it again (-rapid.seed); -chaos 2m looks for longer.
+// outlived, and at rest every counter is zero. A failure says the seed that plays it again (-chaos-seed); -chaos 2m looks for longer.
 func TestChaos(t *testing.T) {
 	want := whole(t)
-	given := flag.Lookup("rapid.seed").Value
-	was := given.String()
-	seed, err := strconv.ParseUint(was, 10, 64)
-	if err != nil {
-		t.Fatal(err)
+	first := *chaosSeed
+	if first == 0 {
+		first = int(time.Now().UnixNano())
 	}
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
+	t.Logf("chaos: the first seed is %d", first)
+	seed := first
+	for end := time.Now().Add(*chaos); !t.Failed() && (seed == first || time.Now().Before(end)); seed++ {
+		playSeed(t, seed, want)
 	}
-	defer func() { _ = given.Set(was) }()
-	runs := 0
-	for end := time.Now().Add(*chaos); runs == 0 || time.Now().Before(end); seed += 1_000_003 { // a hundred runs take the seeds of some thousand
-		if err := given.Set(strconv.FormatUint(seed, 10)); err != nil {
-			t.Fatal(err)
+	t.Logf("chaos: %d runs", seed-first)
+}
+
+func playSeed(t *testing.T, seed int, want string) {
+	moves, passed := drawnMoves(seed), false
+	defer func() {
+		if !passed { // a bubble that fails ends the test
+			t.Logf("chaos: -chaos-seed %d plays it again: %+v", seed, moves)
 		}
-		rapid.Check(t, func(rt *rapid.T) {
-			if runs > 0 && time.Now().After(end) {
-				return
-			}
-			runs++
-			moves := drawMoves(rt)
-			synctest.Test(t, func(t *testing.T) { playMoves(t, moves, want) })
-			if t.Failed() {
-				rt.Fatalf("moves %+v", moves)
-			}
-		})
-	}
-	t.Logf("%d runs, the last of them from seed %d on", runs, seed)
+	}()
+	synctest.Test(t, func(t *testing.T) { playMoves(t, moves, want) })
+	passed = !t.Failed()
 }
 
 // playMoves plays one run inside a bubble.

@@ -125,7 +125,7 @@ func (x *Exchange) attemptFailed(err *llm.Error, cause string) Verdict {
 	if act.Final || a.direct || !x.ruling().Retries(string(err.Class), retryCause(cause)) {
 		return x.giveUp(err)
 	}
-	if i, delay, ok := x.next(err, act); ok && time.Now().Add(delay).Before(x.total) {
+	if i, delay, ok := x.next(err, act); ok {
 		return Verdict{Action: Next, Attempt: i, Delay: delay}
 	}
 	return x.giveUp(err)
@@ -203,15 +203,15 @@ func cooldown(err *llm.Error) time.Duration {
 // waitable is the longest reset of a throttle that is waited out.
 const waitable = 5 * time.Second
 
-// next finds the plan's next entry after a failure: the same model once more where the class allows it, else the next model that can
-// be asked now.
+// next finds the plan's next entry after a failure: the same model once more where the class allows it and the total limit leaves the time, else the
+// next model that can be asked now.
 func (x *Exchange) next(err *llm.Error, act policies.Action) (i int, delay time.Duration, ok bool) {
 	if x.asked >= x.plan.Total {
 		return 0, 0, false
 	}
 	at := x.planIndex
 	cur := x.plan.Attempts[at].Model
-	if delay, ok := x.again(err, act); ok && x.g.retries.may(cur) {
+	if delay, ok := x.again(err, act); ok && time.Now().Add(delay).Before(x.total) && x.g.retries.may(cur) {
 		return at + 1, delay, true
 	}
 	if !act.MoveOn {
@@ -243,6 +243,8 @@ func (x *Exchange) again(err *llm.Error, act policies.Action) (delay time.Durati
 	switch {
 	case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur), x.committed && x.otherEndpoint(cur):
 		return 0, true // another key, another endpoint
+	case err.Once:
+		return 0, false
 	case !throttled:
 		return x.backoff(err), act.SameModel && x.stillUsable(cur)
 	case err.RetryAfter == 0 || err.RetryAfter > waitable || x.waited[cur]:

@@ -60,13 +60,13 @@ func (x *Exchange) rescue(err *llm.Error, act policies.Action) Verdict {
 		return x.interrupt()
 	}
 	i, delay, ok := x.next(err, act)
+	if !ok {
+		return x.interrupt()
+	}
 	if refused {
 		delay = 0
 	}
-	if ok && time.Now().Add(delay).Before(x.total) {
-		return Verdict{Action: Next, Attempt: i, Delay: delay}
-	}
-	return x.interrupt()
+	return Verdict{Action: Next, Attempt: i, Delay: delay}
 }
 
 // interrupt ends a committed stream with one clear error and no end mark.

@@ -6,9 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +22,8 @@ import (
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
-// wallPolicy has two tenants that share everything that they can: route, models, conversation's header. Each has a route and limits of its own.
+// wallPolicy has two tenants that share everything that they can: routes, models, the name of a conversation, questions. On the route shared the same model answers
+// both, so that nothing but the tenant tells their recorded answers apart. Each has a route and limits of its own.
 const wallPolicy = `version: 1
 providers:
   pool: {engine: vllm, endpoints: ["UP"]}
@@ -39,18 +40,19 @@ routes:
     session: {header: x-session-id, sticky: 1h, direction: up}
     fallback: [same_tier]
     cache: {exact: 1h}
+  shared: {rules: [{use: [big]}], cache: {exact: 1h}, attempts: {total: 1}}
   route-of-alpha: {rules: [{use: strong}]}
   route-of-beta: {rules: [{use: cheap}]}
 auth: {pepper: {env: PEPPER}}
 server: {auth: required, headers: full}
 tenants:
   alpha:
-    keys: [{id: web, hash: "HASH-alpha", routes: [auto, route-of-alpha], labels: {team: alpha}}]
-    limits: {requests: 20/d}
+    keys: [{id: web, hash: "HASH-alpha", routes: [auto, shared, route-of-alpha], labels: {team: alpha}}]
+    limits: {requests: 12/d}
     budget: {usd: 0.01}
   beta:
-    keys: [{id: web, hash: "HASH-beta", routes: [auto, route-of-beta], labels: {team: beta}}]
-    limits: {requests: 50/d}
+    keys: [{id: web, hash: "HASH-beta", routes: [auto, shared, route-of-beta], labels: {team: beta}}]
+    limits: {requests: 40/d}
     budget: {usd: 1000}
 `
 
@@ -59,14 +61,38 @@ type wall struct {
 	t       *rapid.T
 	handler *httpproxy.Handler
 	gateway *proxy.Gateway
+	sink    *telemetry.Sink
 	keys    map[string]string // by tenant
 	left    map[string]int    // requests by their own count
+	both    int               // how often both have asked at once
+	seen    map[string]int    // what has happened at all, over every run
 
 	mu     sync.Mutex
-	asking string         // the tenant on whose behalf the upstream is asked now
-	owner  map[int]string // of each answer that the upstream has made
-	fail   bool           // the upstream fails, and says what it was asked
+	asking string            // the tenant on whose behalf alone the upstream is asked now; "" = both
+	owner  map[string]string // of each answer that the upstream has made, by its number: who had it first
+	serial int
+	meet   *meeting // where the upstream answers only when it is asked by both
+	fail   bool     // the upstream fails, and says what it was asked
 	emits  []string
+}
+
+// meeting holds an upstream's answers back until it is asked by both tenants. It is over too when one of them has an answer without the upstream's.
+type meeting struct {
+	coming atomic.Int32
+	over   chan struct{}
+	once   sync.Once
+}
+
+func (m *meeting) end() { m.once.Do(func() { close(m.over) }) }
+
+func (m *meeting) come() {
+	if m.coming.Add(-1) == 0 {
+		m.end()
+	}
+	select {
+	case <-m.over:
+	case <-time.After(20 * time.Second): // one of them waits for the other's answer: it will be told apart by its number
+	}
 }
 
 var others = map[string]string{"alpha": "beta", "beta": "alpha"}
@@ -75,8 +101,14 @@ var others = map[string]string{"alpha": "beta", "beta": "alpha"}
 func (w *wall) upstream(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
+	m := w.meet
+	w.mu.Unlock()
+	if m != nil {
+		m.come()
+	}
+	w.mu.Lock()
 	defer w.mu.Unlock()
-	if strings.Contains(string(body), "canary-"+others[w.asking]) {
+	if w.asking != "" && strings.Contains(string(body), "canary-"+others[w.asking]) {
 		w.t.Errorf("asked for %s with %s", w.asking, body)
 	}
 	if w.fail {
@@ -84,9 +116,8 @@ func (w *wall) upstream(rw http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(rw, `{"error":{"message":%q,"type":"invalid_request_error","code":"c"}}`, "bad: "+string(body))
 		return
 	}
-	n := len(w.owner)
-	w.owner[n] = w.asking
-	text := fmt.Sprintf("serial-%d-end", n)
+	w.serial++
+	text := fmt.Sprintf("serial-%d-end", w.serial)
 	if strings.Contains(string(body), `"stream":true`) {
 		rw.Header().Set("Content-Type", "text/event-stream")
 		_, _ = fmt.Fprintf(rw, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q},\"finish_reason\":null}]}\n\n", text)
@@ -97,17 +128,24 @@ func (w *wall) upstream(rw http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(rw, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}`, text)
 }
 
+// do asks on behalf of one tenant alone.
 func (w *wall) do(tenant, method, path, body string) *httptest.ResponseRecorder {
 	w.mu.Lock()
 	w.asking = tenant
 	w.mu.Unlock()
+	rec := w.send(tenant, method, path, body)
+	w.hold(tenant, rec)
+	return rec
+}
+
+func (w *wall) send(tenant, method, path, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://sluice"+path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+w.keys[tenant])
 	r.Header.Set("X-Session-Id", "the same conversation")
+	r.Header.Set("User-Agent", "canary-"+tenant)
 	r.Header.Set("Content-Type", "application/json")
 	rec := httptest.NewRecorder()
 	w.handler.ServeHTTP(rec, r)
-	w.hold(tenant, rec)
 	return rec
 }
 
@@ -122,9 +160,12 @@ func (w *wall) hold(tenant string, rec *httptest.ResponseRecorder) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, part := range strings.Split(text, "serial-")[1:] {
-		digits, _, _ := strings.Cut(part, "-end")
-		if n, err := strconv.Atoi(digits); err != nil || w.owner[n] != tenant {
-			w.t.Fatalf("%s got the answer %q of %s", tenant, digits, w.owner[n])
+		n, _, _ := strings.Cut(part, "-end")
+		if w.owner[n] == "" {
+			w.owner[n] = tenant
+		}
+		if w.owner[n] != tenant {
+			w.t.Fatalf("%s got the answer %s of %s", tenant, n, w.owner[n])
 		}
 	}
 	for _, r := range w.emits {
@@ -133,29 +174,92 @@ func (w *wall) hold(tenant string, rec *httptest.ResponseRecorder) {
 		}
 	}
 	w.emits = w.emits[:0]
+	w.seen[fmt.Sprint(rec.Code)]++
+	w.seen["cache "+rec.Header().Get("X-Sluice-Cache")]++
+	if strings.Contains(rec.Header().Get("X-Sluice-Reason"), "session=kept") {
+		w.seen["kept"]++
+	}
 }
 
 // ask asks as a tenant and holds what its own history alone decides: its limit, its budget, its conversation's model.
 func (w *wall) ask(t *rapid.T) {
 	tenant := rapid.SampledFrom([]string{"alpha", "beta"}).Draw(t, "tenant")
+	route := rapid.SampledFrom([]string{"auto", "shared"}).Draw(t, "route")
 	said := rapid.SampledFrom([]string{"the same question", "canary-" + tenant}).Draw(t, "said")
 	stream := rapid.Bool().Draw(t, "stream")
-	rec := w.do(tenant, "POST", "/v1/chat/completions", fmt.Sprintf(`{"model":"auto","temperature":0,"max_tokens":20,"stream":%t,"messages":[{"role":"user","content":%q}]}`, stream, said))
+	w.counts(tenant, route, w.do(tenant, "POST", "/v1/chat/completions", question(route, said, stream)))
+}
+
+func question(route, said string, stream bool) string {
+	return fmt.Sprintf(`{"model":%q,"temperature":0,"max_tokens":20,"stream":%t,"messages":[{"role":"user","content":%q}]}`, route, stream, said)
+}
+
+// counts holds an answer to what the tenant itself has done.
+func (w *wall) counts(tenant, route string, rec *httptest.ResponseRecorder) {
 	if w.left[tenant] == 0 {
 		if rec.Code != http.StatusTooManyRequests {
-			t.Fatalf("%s is beyond its limit: %d %s", tenant, rec.Code, rec.Body)
+			w.t.Fatalf("%s is beyond its limit: %d %s", tenant, rec.Code, rec.Body)
 		}
 		return
 	}
 	w.left[tenant]--
 	if got := rec.Header().Get("X-Ratelimit-Remaining-Requests"); got != fmt.Sprint(w.left[tenant]) {
-		t.Fatalf("%s has %s left, by its own count %d: %d %s", tenant, got, w.left[tenant], rec.Code, rec.Body)
+		w.t.Fatalf("%s has %s left, by its own count %d: %d %s", tenant, got, w.left[tenant], rec.Code, rec.Body)
 	}
 	if tenant == "beta" && rec.Code != http.StatusOK && rec.Code != http.StatusBadRequest {
-		t.Fatalf("beta has money and requests left: %d %s", rec.Code, rec.Body)
+		w.t.Fatalf("beta has money and requests left: %d %s", rec.Code, rec.Body)
 	}
-	if m := rec.Header().Get("X-Sluice-Model"); rec.Code == http.StatusOK && m != map[string]string{"alpha": "big", "beta": "small"}[tenant] {
-		t.Fatalf("%s is answered by %s: %s", tenant, m, rec.Header().Get("X-Sluice-Reason"))
+	if m := rec.Header().Get("X-Sluice-Model"); route == "auto" && rec.Code == http.StatusOK && m != map[string]string{"alpha": "big", "beta": "small"}[tenant] {
+		w.t.Fatalf("%s is answered by %s: %s", tenant, m, rec.Header().Get("X-Sluice-Reason"))
+	}
+}
+
+// together has both ask the same at the same time, what nobody has asked before: each waits for its own answer.
+func (w *wall) together(*rapid.T) {
+	w.both++
+	m := &meeting{over: make(chan struct{})}
+	m.coming.Store(2)
+	w.mu.Lock()
+	w.asking, w.meet = "", m
+	w.mu.Unlock()
+	said := fmt.Sprint("both ask for the time ", w.both)
+	answers := map[string]*httptest.ResponseRecorder{"alpha": nil, "beta": nil}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for tenant := range answers {
+		wg.Go(func() {
+			rec := w.send(tenant, "POST", "/v1/chat/completions", question("shared", said, false))
+			m.end()
+			mu.Lock()
+			defer mu.Unlock()
+			answers[tenant] = rec
+		})
+	}
+	wg.Wait()
+	w.mu.Lock()
+	w.meet = nil
+	w.mu.Unlock()
+	for tenant, rec := range answers {
+		w.hold(tenant, rec)
+		w.counts(tenant, "shared", rec)
+	}
+	if m.coming.Load() == 0 {
+		w.seen["together"]++
+	}
+}
+
+// metrics holds what the operator's page shows: names of the policy, nothing that a tenant has written.
+func (w *wall) metrics(*rapid.T) {
+	rec := httptest.NewRecorder()
+	w.sink.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	page := rec.Body.String()
+	for _, not := range []string{"canary-", "serial-", "same conversation", "same question", "nowhere", "slc_"} {
+		if strings.Contains(page, not) {
+			w.t.Fatalf("%q in the metrics:\n%s", not, page)
+		}
+	}
+	if strings.Contains(page, `route="shared"`) {
+		w.seen["metrics"]++
 	}
 }
 
@@ -199,30 +303,50 @@ func (w *wall) rotate(t *rapid.T) {
 
 // TestTenantWall lets two tenants do what they like in any order: no byte of one is at the other, and nothing that one does moves what the other gets.
 func TestTenantWall(t *testing.T) {
+	seen := map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &wall{t: rt, keys: map[string]string{}, left: map[string]int{"alpha": 20, "beta": 50}, owner: map[int]string{}}
+		w := &wall{t: rt, keys: map[string]string{}, left: map[string]int{"alpha": 12, "beta": 40}, owner: map[string]string{}, seen: seen}
 		up := httptest.NewServer(http.HandlerFunc(w.upstream))
 		defer up.Close()
-		src := strings.ReplaceAll(wallPolicy, "UP", up.URL)
-		for tenant := range others {
-			key, err := tenants.NewKey("web")
-			if err != nil {
-				rt.Fatal(err)
-			}
-			w.keys[tenant] = key
-			src = strings.ReplaceAll(src, "HASH-"+tenant, tenants.Hash("pepper", key))
-		}
-		p, ps := policies.LoadBytes("policy.yaml", []byte(src), policies.Options{Env: func(string) (string, bool) { return "pepper", true }})
-		if len(ps) > 0 {
-			rt.Fatal(ps)
-		}
-		w.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: func(r *telemetry.Record) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.emits = append(w.emits, fmt.Sprintf("%+v", *r))
-		}})
-		w.handler = httpproxy.New(w.gateway, nil)
-		defer w.handler.Close()
-		rt.Repeat(map[string]func(*rapid.T){"ask": w.ask, "ask again": w.ask, "ask once more": w.ask, "list": w.list, "trespass": w.trespass, "break": w.toggle, "rotate": w.rotate})
+		defer w.open(up.URL)()
+		rt.Repeat(map[string]func(*rapid.T){"ask": w.ask, "ask again": w.ask, "ask once more": w.ask, "together": w.together, "list": w.list, "trespass": w.trespass,
+			"break": w.toggle, "rotate": w.rotate, "metrics": w.metrics})
 	})
+	for _, what := range []string{"200", "400", "404", "429", "cache hit", "kept", "together", "metrics"} {
+		if seen[what] == 0 {
+			t.Errorf("%s has never been: %v", what, seen)
+		}
+	}
+}
+
+// open opens the gateway before the upstream. The function that it returns closes it.
+func (w *wall) open(upstream string) func() {
+	src := strings.ReplaceAll(wallPolicy, "UP", upstream)
+	for tenant := range others {
+		key, err := tenants.NewKey("web")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.keys[tenant] = key
+		src = strings.ReplaceAll(src, "HASH-"+tenant, tenants.Hash("pepper", key))
+	}
+	p, ps := policies.LoadBytes("policy.yaml", []byte(src), policies.Options{Env: func(string) (string, bool) { return "pepper", true }})
+	if len(ps) > 0 {
+		w.t.Fatal(ps)
+	}
+	var err error
+	if w.sink, err = telemetry.New(context.Background(), telemetry.Options{}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.gateway = proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: func(r *telemetry.Record) {
+		w.sink.Emit(r)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.emits = append(w.emits, fmt.Sprintf("%+v", *r))
+	}})
+	w.handler = httpproxy.New(w.gateway, nil)
+	return func() {
+		w.handler.Close()
+		_ = w.sink.Shutdown(context.Background()) // there is no collector
+	}
 }

@@ -111,13 +111,13 @@ func (w *wall) upstream(rw http.ResponseWriter, r *http.Request) {
 	if w.asking != "" && strings.Contains(string(body), "canary-"+others[w.asking]) {
 		w.t.Errorf("asked for %s with %s", w.asking, body)
 	}
-	if w.fail {
-		rw.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintf(rw, `{"error":{"message":%q,"type":"invalid_request_error","code":"c"}}`, "bad: "+string(body))
-		return
-	}
 	w.serial++
 	text := fmt.Sprintf("serial-%d-end", w.serial)
+	if w.fail {
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(rw, `{"error":{"message":%q,"type":"invalid_request_error","code":"c"}}`, "bad: "+text+" "+string(body))
+		return
+	}
 	if strings.Contains(string(body), `"stream":true`) {
 		rw.Header().Set("Content-Type", "text/event-stream")
 		_, _ = fmt.Fprintf(rw, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q},\"finish_reason\":null}]}\n\n", text)
@@ -175,6 +175,9 @@ func (w *wall) hold(tenant string, rec *httptest.ResponseRecorder) {
 	}
 	w.emits = w.emits[:0]
 	w.seen[fmt.Sprint(rec.Code)]++
+	if rec.Code == http.StatusBadRequest && strings.Contains(text, "serial-") {
+		w.seen["an upstream's error"]++
+	}
 	w.seen["cache "+rec.Header().Get("X-Sluice-Cache")]++
 	if strings.Contains(rec.Header().Get("X-Sluice-Reason"), "session=kept") {
 		w.seen["kept"]++
@@ -312,7 +315,7 @@ func TestTenantWall(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){"ask": w.ask, "ask again": w.ask, "ask once more": w.ask, "together": w.together, "list": w.list, "trespass": w.trespass,
 			"break": w.toggle, "rotate": w.rotate, "metrics": w.metrics})
 	})
-	for _, what := range []string{"200", "400", "404", "429", "cache hit", "kept", "together", "metrics"} {
+	for _, what := range []string{"200", "404", "429", "an upstream's error", "cache hit", "kept", "together", "metrics"} {
 		if seen[what] == 0 {
 			t.Errorf("%s has never been: %v", what, seen)
 		}

@@ -27,6 +27,7 @@ type Expr struct {
 	text  string
 	prog  cel.Program
 	reads []read
+	names map[string]bool // every identifier in it
 }
 
 // read is one value that the expression looks at.
@@ -37,6 +38,9 @@ type read struct {
 
 // String returns the expression as written.
 func (e *Expr) String() string { return e.text }
+
+// Reads reports whether the expression looks at a variable: req, task, key, budget or session. A nil expression looks at none.
+func (e *Expr) Reads(variable string) bool { return e != nil && e.names[variable] }
 
 // frame is what one evaluation needs: the variables as CEL sees them. It is reused.
 type frame struct {
@@ -200,7 +204,17 @@ func (x *exprs) compile(text string) (*Expr, []exprProblem) {
 	if err != nil {
 		return nil, []exprProblem{{message: err.Error()}}
 	}
-	return &Expr{text: text, prog: prog, reads: in.reads}, nil
+	return &Expr{text: text, prog: prog, reads: in.reads, names: identifiers(checked.NativeRep().Expr())}, nil
+}
+
+func identifiers(root ast.Expr) map[string]bool {
+	names := map[string]bool{}
+	ast.PreOrderVisit(root, ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.IdentKind {
+			names[e.AsIdent()] = true
+		}
+	}))
+	return names
 }
 
 // issues puts CEL's errors into our words.

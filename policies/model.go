@@ -124,6 +124,7 @@ type Route struct {
 	Limits    *Limits  // nil = none
 	Budget    *Budget  // nil = none
 	Direct    bool     // made for a model's own name, not written in the file
+	Judged    bool     // something may depend on what a prompt asks for: there are tiers, or an expression reads task
 	Content   string   // off, redacted or full
 	Pos       Position // zero for Direct
 

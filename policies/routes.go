@@ -31,6 +31,19 @@ func (c *compiler) routes(n *node) {
 		r.Rules = []*Rule{{Name: "direct", Models: []*Model{m}}}
 		c.p.direct[name] = r
 	}
+	c.judged()
+}
+
+// judged marks the routes whose prompts are to be classified. Without tiers there is neither cheap nor hard work, and nothing to choose, escalate
+// or learn from: unless an expression asks, a classification would be paid for and not used.
+func (c *compiler) judged() {
+	all := len(c.p.Tiers) > 0 || slices.ContainsFunc(c.p.Boundaries, func(b *Boundary) bool { return b.When.Reads("task") })
+	for _, r := range c.p.Routes {
+		r.Judged = all || slices.ContainsFunc(r.Rules, func(rule *Rule) bool { return rule.When.Reads("task") })
+	}
+	for _, r := range c.p.direct {
+		r.Judged = all
+	}
 }
 
 // blank returns a route with every default.

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -130,6 +129,10 @@ func (r *Router) facts(p *policies.Policy, in *Input) *Decision {
 	f := &d.Facts
 	r.session(p, in, d)
 	if in.Envelope == nil || !in.Envelope.Op.Generates() {
+		return d
+	}
+	if !in.Route.Judged && !in.Explain {
+		f.TaskErr = errUnjudged
 		return d
 	}
 	c, err := r.classify(d.Content.Prompt)
@@ -260,7 +263,7 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 		return ask(nil).Eligible
 	default:
 		dec = ask(nil)
-		if !stays(p, in.Route, rule, kept, dec.Tier, f) {
+		if !stays(p, in.Route, rule, kept, dec.Tier) {
 			return dec.Eligible
 		}
 		dec = ask(kept)
@@ -271,7 +274,7 @@ func (r *Router) plan(p *policies.Policy, in *Input, d *Decision, rule *policies
 
 // stays reports whether a conversation keeps its model although the rules chose the tier. Upwards it may move; downwards only where the
 // rule looks at the budget.
-func stays(p *policies.Policy, r *policies.Route, rule *policies.Rule, kept *policies.Model, tier string, f *policies.Facts) bool {
+func stays(p *policies.Policy, r *policies.Route, rule *policies.Rule, kept *policies.Model, tier string) bool {
 	if rule.Models != nil {
 		return slices.Contains(rule.Models, kept)
 	}
@@ -282,19 +285,7 @@ func stays(p *policies.Policy, r *policies.Route, rule *policies.Rule, kept *pol
 	case was == now:
 		return true
 	}
-	return r.Session.Direction != "any" && !readsBudget(rule, f)
-}
-
-func readsBudget(rule *policies.Rule, f *policies.Facts) bool {
-	if rule.When == nil {
-		return false
-	}
-	for name := range rule.When.Values(f) {
-		if strings.HasPrefix(name, "budget.") {
-			return true
-		}
-	}
-	return false
+	return r.Session.Direction != "any" && !rule.When.Reads("budget")
 }
 
 // Remember keeps the model that answered for the conversation's next turns. The proxy calls it after a complete answer. It returns what [Router.Learn]
@@ -319,7 +310,7 @@ func (d *Decision) reason(rule *policies.Rule) {
 		b = strconv.AppendFloat(b, d.Gain, 'f', 2, 64)
 		b = append(b, " novelty="...)
 		b = strconv.AppendFloat(b, d.Novelty, 'f', 2, 64)
-	} else if d.Facts.TaskErr != nil {
+	} else if d.Facts.TaskErr != nil && d.Facts.TaskErr != errUnjudged {
 		b = append(b, " class=unknown"...)
 	}
 	if rule.ByGain {

@@ -39,6 +39,9 @@ type Input struct {
 	Explain      bool // trace every boundary and rule with its values
 }
 
+// errUnjudged is that of a request whose route asks nothing of its prompt.
+var errUnjudged = errors.New("nothing in the policy depends on what the prompt asks for")
+
 // errNoPrompt is the missing evidence of a request that has no words to classify.
 var errNoPrompt = errors.New("the request has no prompt that could be classified")
 

@@ -68,6 +68,10 @@ func NewServer(o Options) *Server {
 // Panics counts streams that ended by a panic of their handler.
 func (s *Server) Panics() int64 { return s.panics.Load() }
 
+// streamWorkers are goroutines that serve one stream after another: one for each request would grow its stack anew each time. Streams beyond them
+// get goroutines of their own.
+const streamWorkers = 256
+
 // Serve answers on every listener until ctx ends or one of them fails; then streams have Grace to end. It closes the listeners.
 func (s *Server) Serve(ctx context.Context, on ...net.Listener) error {
 	g := grpc.NewServer(
@@ -78,6 +82,7 @@ func (s *Server) Serve(ctx context.Context, on ...net.Listener) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.StreamInterceptor(s.recovered),
+		grpc.NumStreamWorkers(streamWorkers),
 	)
 	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
 	if s.o.Register != nil {

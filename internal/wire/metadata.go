@@ -1,6 +1,10 @@
 package wire
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // Metadata are namespaces of dynamic metadata, encoded: appending one to another unites them.
 type Metadata []byte
@@ -13,8 +17,19 @@ func Picked(endpoint string) Metadata {
 	return member(MetadataLB, object(member(KeyEndpoint, text(endpoint))))
 }
 
-// Chain is the metadata that has Envoy try the target, unless it is "", and then the executor.
+// chains holds what Chain has made: as many as there are clusters, and every request needs one.
+var chains sync.Map // target -> Metadata
+
+// Chain is the metadata that has Envoy try the target, unless it is "", and then the executor. It must not be changed.
 func Chain(target string) Metadata {
+	if made, ok := chains.Load(target); ok {
+		return made.(Metadata)
+	}
+	made, _ := chains.LoadOrStore(target, chain(target))
+	return made.(Metadata)
+}
+
+func chain(target string) Metadata {
 	groups := list(group(ClusterExecutor))
 	if target != "" {
 		groups = list(group(target), group(ClusterExecutor))

@@ -27,10 +27,11 @@ const (
 	handed    = "carrier-executor" // Sluice: the stage decides, the executor carries
 	edge      = "edge"             // Sluice: no stage, the executor does everything
 
-	noopUsage  = "noop-usage" // noop with the two filters that read an answer's usage, which Sluice has as well
-	noopBody   = "noop-body"  // noop asked about the body only, with headers as attributes
-	noopEarly  = "noop-early" // noop that ends its stream with its last answer
-	noopOne    = "noop-1"     // noop with one worker
+	noopUsage  = "noop-usage"  // noop with the two filters that read an answer's usage, which Sluice has as well
+	noopBody   = "noop-body"   // noop asked about the body only, with headers as attributes
+	noopEarly  = "noop-early"  // noop that ends its stream with its last answer
+	noopSpeaks = "noop-speaks" // noop that says what any router must, and decides nothing
+	noopOne    = "noop-1"      // noop with one worker
 	carriedOne = "carrier-envoy-1"
 )
 
@@ -39,7 +40,7 @@ const envoySoak = 5000
 
 // envoyTargets are all names, in the order of the tables.
 func envoyTargets() []string {
-	return []string{direct, plain, noop, leanEnvoy, carried, handed, edge, noopUsage, noopBody, noopEarly, noopOne, carriedOne}
+	return []string{direct, plain, noop, leanEnvoy, carried, handed, edge, noopSpeaks, noopUsage, noopBody, noopEarly, noopOne, carriedOne}
 }
 
 // The workloads of the Envoy plane's bounds.
@@ -107,7 +108,7 @@ func (e *envoyBed) open(ctx context.Context) (err error) {
 		return err
 	}
 	e.upstream = strings.TrimPrefix(null.base, "http://")
-	if e.wants(noop, noopUsage, noopBody, noopEarly, noopOne) {
+	if e.wants(noop, noopSpeaks, noopUsage, noopBody, noopEarly, noopOne) {
 		if err := e.openStage(ctx); err != nil {
 			return err
 		}
@@ -118,6 +119,7 @@ func (e *envoyBed) open(ctx context.Context) (err error) {
 	}{
 		{plain, staticEnvoy{}},
 		{noop, staticEnvoy{Stage: e.socket}},
+		{noopSpeaks, staticEnvoy{Stage: e.socket, Speaks: true}},
 		{noopUsage, staticEnvoy{Stage: e.socket, Usage: true}},
 		{noopBody, staticEnvoy{Stage: e.socket, BodyOnly: true}},
 		{noopEarly, staticEnvoy{Stage: e.socket, CloseEarly: true}},
@@ -159,10 +161,10 @@ func (e *envoyBed) openLean(ctx context.Context) error {
 
 // staticEnvoy is what the configurations of the other Envoys differ in.
 type staticEnvoy struct {
-	Host, Port, Upstream string
-	Stage                string // socket; empty = no stage and no logs
-	Usage                bool
-	BodyOnly, CloseEarly bool
+	Host, Port, Upstream         string
+	Stage                        string // socket; empty = no stage and no logs
+	Usage                        bool
+	BodyOnly, CloseEarly, Speaks bool
 
 	pipe    string // instead of the null upstream
 	workers int    // 0 = as all

@@ -33,13 +33,14 @@ var meaning = map[string]string{
 	edge:       "**Sluice, `mode: edge`**",
 	noopUsage:  "no-op stage with usage filters",
 	noopBody:   "no-op stage, body message only, headers as attributes",
+	noopSpeaks: "no-op stage that says what a router must",
 	noopEarly:  "no-op stage, stream closed with its last answer",
 	noopOne:    "no-op stage, one worker",
 	carriedOne: "Sluice, `carrier: envoy`, one worker",
 }
 
 // tries are variants and what each is a variant of.
-var tries = [][2]string{{noopUsage, noop}, {noopBody, noop}, {noopEarly, noop}, {noopOne, noop}, {carriedOne, carried}}
+var tries = [][2]string{{noopSpeaks, noop}, {noopUsage, noop}, {noopBody, noop}, {noopEarly, noop}, {noopOne, noop}, {carriedOne, carried}}
 
 func cpuEach(s sample) float64 { return micros(s.cpu) }
 

@@ -1,6 +1,9 @@
 // Command noop is an external processor that agrees with everything, and a receiver of access logs that forgets them: the least that a stage
 // in Envoy must cost, beside which the Envoy plane is measured.
 //
+// Asked to speak, it says what any router must say: an id up and down, another path, a credential, the body anew, the targets to try, what the
+// client shall read of them. It still decides nothing.
+//
 // What holds: it answers every message of Envoy with an empty answer of the same kind, from bytes made at its start, and nothing else. It is
 // a program of its own, so that only it needs gRPC, and it uses the same gRPC and the same limits as Sluice: the difference between the two
 // is what Sluice decides, and no difference of libraries.
@@ -24,6 +27,9 @@ import (
 
 // closeEarly is the metadata by which an Envoy asks for the end of each stream with its last answer, instead of with the response.
 const closeEarly = "x-noop-close-early"
+
+// speak is the metadata by which an Envoy asks for answers that say something.
+const speak = "x-noop-speak"
 
 func main() {
 	if err := run(os.Args[1:], os.Stdin); err != nil {
@@ -64,6 +70,7 @@ type stage struct {
 	accesslog.UnimplementedAccessLogServiceServer
 
 	requestHeaders, requestBody, responseHeaders *extproc.ProcessingResponse
+	spoken                                       spoken
 }
 
 func newStage() *stage {
@@ -77,19 +84,23 @@ func newStage() *stage {
 		responseHeaders: &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ResponseHeaders{
 			ResponseHeaders: &extproc.HeadersResponse{Response: &extproc.CommonResponse{}},
 		}},
+		spoken: newSpoken(),
 	}
 }
 
 // Process agrees to one request.
 func (s *stage) Process(g extproc.ExternalProcessor_ProcessServer) error {
 	md, _ := metadata.FromIncomingContext(g.Context())
-	early := len(md[closeEarly]) > 0
+	early, speaks := len(md[closeEarly]) > 0, len(md[speak]) > 0
 	for {
 		m, err := g.Recv()
 		if err != nil {
 			return nil // Envoy is done with the request
 		}
 		answer := s.answer(m)
+		if speaks {
+			answer = s.spoken.answer(m)
+		}
 		if answer == nil {
 			return status.Errorf(codes.Unimplemented, "no answer to %T", m.Request)
 		}

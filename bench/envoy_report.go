@@ -203,11 +203,14 @@ func (r *results) memories(out io.Writer) {
 
 func (r *results) envoyVerdicts() []verdict {
 	type side = []string
+	stage := func(work, than, of string) verdict {
+		return r.judgeEnvoy("CPU, "+work+": `carrier: envoy`", "at most %.2f × that of "+of, stageBound, r.ratio(work, carried, than, cpuEach), side{work}, side{carried, than})
+	}
 	return []verdict{
-		r.judgeEnvoy("CPU, "+unaryBusy+": `carrier: envoy`", "at most %.2f × the no-op stage's", stageBound,
-			r.ratio(unaryBusy, carried, noop, cpuEach), side{unaryBusy}, side{carried, noop}),
-		r.judgeEnvoy("CPU, "+unarySerial+": `carrier: envoy`", "at most %.2f × the no-op stage's", stageBound,
-			r.ratio(unarySerial, carried, noop, cpuEach), side{unarySerial}, side{carried, noop}),
+		stage(unaryBusy, noopSpeaks, "a no-op stage that says what a router must"),
+		stage(unarySerial, noopSpeaks, "a no-op stage that says what a router must"),
+		stage(unaryBusy, noop, "a no-op stage that says nothing"),
+		stage(unarySerial, noop, "a no-op stage that says nothing"),
 		r.judgeEnvoy("CPU of an event, 50 to 500: `carrier: envoy`, usage metadata on", "at most %.1f × plain Envoy's", eventBound,
 			r.slopes(backToBack, carried, plain), side{streamShort, streamLong}, side{carried, plain}),
 		r.judgeEnvoy("CPU, "+unaryBusy+": edge", "at most %.1f × Envoy with the lean proxy", edgeBound,

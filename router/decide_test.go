@@ -302,3 +302,32 @@ func BenchmarkDecide(b *testing.B) {
 		r.Decide(p, &in)
 	}
 }
+
+// A policy that asks nothing of prompts pays for no classification; whatever asks, by whatever name, gets one.
+func TestPlainPoliciesClassifyNothing(t *testing.T) {
+	const plain = `version: 1
+providers: {out: {dialect: openai, base_url: "http://127.0.0.1:1/v1"}}
+models: {m: {provider: out, name: m}}
+`
+	for _, c := range []struct {
+		name, rest string
+		classified bool
+	}{
+		{"no tiers, nobody asks", `routes: {auto: {rules: [{when: req.stream, use: [m]}, {use: [m]}]}}`, false},
+		{"a rule asks", `routes: {auto: {rules: [{when: task.gain > 0.5, use: [m]}, {use: [m]}]}}`, true},
+		{"a rule asks by a computed name", `routes: {auto: {rules: [{when: 'task.class_p[req.headers["x-class"]] > 0.5', use: [m]}, {use: [m]}]}}`, true},
+		{"a boundary asks", "boundaries: [{name: law, when: task.class == \"math\", only: [out]}]\nroutes: {auto: {rules: [{use: [m]}]}}", true},
+		{"there are tiers", "tiers: [{name: only, models: [m]}]\nroutes: {auto: {rules: [{use: only}]}}", true},
+	} {
+		p := compiled(t, plain+c.rest)
+		in := Input{Envelope: talk("user", hard), Route: route(t, p, "auto"), Header: headers("x-class", "math"), Now: noon}
+		d, err := New(Options{}).Decide(p, &in)
+		if err != nil || (d.Class != "") != c.classified || strings.Contains(d.Reason, "class=") != c.classified {
+			t.Errorf("%s: class %q, %s, %v", c.name, d.Class, d.Reason, err)
+		}
+		in.Explain = true
+		if d, err = New(Options{}).Decide(p, &in); err != nil || d.Class == "" {
+			t.Errorf("%s: an explanation lacks the class; %v", c.name, err)
+		}
+	}
+}

@@ -22,7 +22,8 @@ run-envoy:
 	@python3 scripts/quickstart.py --envoy
 
 # Every suite runs even if one before it fails. The race detector needs a C compiler; without one the tests run all the same. It makes everything heavier:
-# what weighs memory is left out with it and runs once more without.
+# what weighs memory is left out with it and runs once more without. Chaos takes what the real parts leave of the processors while they wait; its seed is
+# the commit's, so that what fails fails again.
 test:
 	@scripts/fetch pool embedder clients envoy redis
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: tests run WITHOUT the race detector"; }; \
@@ -30,7 +31,10 @@ test:
 	code=0; \
 	scripts/gotest 'unit tests' $$race -timeout 30m ./... || code=1; \
 	[ -z "$$race" ] || scripts/gotest 'weights' -count=1 -run 'TestOpenStreams|Alloc' ./proxy ./providers/openai ./internal/jsonedit || code=1; \
+	seed=$$(printf '%d' 0x$$(git rev-parse --short=12 HEAD 2>/dev/null || echo 1)); echo "chaos: from seed $$seed on"; \
+	GOMAXPROCS=1 nice -n 19 scripts/gotest 'chaos' -count=1 -timeout 30m -run 'TestChaos$$' ./proxy -chaos 2m -chaos-seed $$seed & chaos=$$!; \
 	scripts/gotest 'real parts' -tags real -count=1 -p 1 -timeout 30m $$real || code=1; \
+	wait $$chaos || code=1; \
 	exit $$code
 
 soak:

@@ -126,6 +126,15 @@ func (c *Cache) Load(ctx context.Context, k Key, now time.Time) (*Entry, bool) {
 	return e, true
 }
 
+// Near is Load without the shared store: for who has just asked that.
+func (c *Cache) Near(k Key, now time.Time) (*Entry, bool) {
+	e := c.near(k, now)
+	if e != nil {
+		c.hits.Add(1)
+	}
+	return e, e != nil
+}
+
 // near looks into the memory.
 func (c *Cache) near(k Key, now time.Time) *Entry {
 	e := c.memory.load(k, now)

@@ -28,6 +28,7 @@ type caching struct {
 	digest [sha256.Size]byte // of what the client asks, but for the model and the form of the answer
 	flight *cache.Flight     // of the requests that ask the same
 	leads  bool
+	looked cache.Key     // what the shared store was asked for
 	found  *cache.Entry  // before anything was reserved
 	like   *likening     // nil = only the same request finds an answer
 	age    time.Duration // of the recorded answer that the client got
@@ -116,11 +117,20 @@ func (x *Exchange) recorded() bool {
 	if _, noCache := x.cacheControl(); noCache || x.caching == nil || !x.tab.Budgeted() {
 		return false
 	}
-	e, ok := x.g.cache.Load(context.Background(), x.cacheKey(x.plan.Attempts[0].Model), time.Now())
+	e, ok := x.look(x.cacheKey(x.plan.Attempts[0].Model))
 	if ok && x.planned(e) != nil {
 		x.caching.found = e
 	}
 	return x.caching.found != nil
+}
+
+// look looks an answer up: at first everywhere, then in memory, where a flight that has landed meanwhile leaves it.
+func (x *Exchange) look(k cache.Key) (*cache.Entry, bool) {
+	if x.caching.looked == k {
+		return x.g.cache.Near(k, time.Now())
+	}
+	x.caching.looked = k
+	return x.g.cache.Load(context.Background(), k, time.Now())
 }
 
 // fromCache answers from the cache, or takes the exchange's part in the flight of its like. It waits for nobody.
@@ -140,7 +150,7 @@ func (x *Exchange) fromCache() *Reply {
 func (x *Exchange) board() *Reply {
 	c, k := x.caching, x.cacheKey(x.plan.Attempts[0].Model)
 	for {
-		if e, ok := x.g.cache.Load(context.Background(), k, time.Now()); ok {
+		if e, ok := x.look(k); ok {
 			if r := x.replay(e); r != nil {
 				x.land(nil, cache.Died)
 				return r

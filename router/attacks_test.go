@@ -8,7 +8,8 @@ import (
 )
 
 // TestAttacksDoNotFlip plays prompts that give the router orders, claim to be hard or easy, fake its answers or spoof delimiters: of all
-// decisions that the same prompt without it would get, at most one in fifty may be another one. Gadgets are held to less, and printed.
+// decisions that the same prompt without it would get, at most one in fifty may be another one. Gadgets count among them: words and signs that
+// pull a linear model wherever they stand.
 func TestAttacksDoNotFlip(t *testing.T) {
 	f, err := os.Open("testdata/attacks.jsonl")
 	if err != nil {
@@ -48,15 +49,8 @@ func TestAttacksDoNotFlip(t *testing.T) {
 		t.Logf("%-12s %3d cases: %d other sides, %d other classes", name, k.cases, k.sides, k.classes)
 	}
 	t.Logf("%d cases: side flips %.1f %%, class flips %.1f %%", all.cases, share(all.sides, all.cases), share(all.classes, all.cases))
-	// Gadgets are no talk: words and numbers that pull a linear model wherever they stand. The caps bound them, nothing cuts them out.
-	gadget := kinds["gadget"]
-	said := all.cases - gadget.cases
-	t.Logf("without gadgets: side flips %.1f %%, class flips %.1f %%", share(all.sides-gadget.sides, said), share(all.classes-gadget.classes, said))
-	if all.cases < 300 || share(all.sides-gadget.sides, said) > 2 || share(all.classes-gadget.classes, said) > 2 {
-		t.Error("want at least 300 cases and at most 2 % of either that talk to the router")
-	}
-	if share(gadget.sides, gadget.cases) > 20 || share(gadget.classes, gadget.cases) > 20 {
-		t.Error("gadgets flip more than 20 %")
+	if all.cases < 300 || share(all.sides, all.cases) > 2 || share(all.classes, all.cases) > 2 {
+		t.Error("want at least 300 cases and at most 2 % of either")
 	}
 }
 

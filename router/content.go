@@ -18,7 +18,7 @@ type Content struct {
 }
 
 // harnessTags are the elements that agents' harnesses put into user turns. What they hold was not written by the user, so it says nothing about
-// the task; an element that is not closed is the user's own text.
+// the task. What follows a tag that is not closed is the user's own text, the tag is not.
 var harnessTags = [...]string{
 	"system-reminder", "environment_context", "environment_details", "user_instructions", "additional_data", "workspace_info",
 	"reminderInstructions", "command-name", "command-message", "command-args", "local-command-stdout", "local-command-stderr", "bash-stdout",
@@ -110,6 +110,9 @@ func (p *pieces) own(text string) {
 		at += i
 		end := harnessEnd(text[at:])
 		if end == 0 {
+			end = strayTag(text[at:])
+		}
+		if end == 0 {
 			at++
 			continue
 		}
@@ -190,6 +193,17 @@ func harnessEnd(s string) int {
 			if strings.HasPrefix(rest[at:], tag) && strings.HasPrefix(rest[at+len(tag):], ">") {
 				return 1 + len(tag) + at + len(tag) + 1
 			}
+		}
+	}
+	return 0
+}
+
+// strayTag returns the length of a harness's tag at the start of s that opens or closes nothing, 0 if there is none.
+func strayTag(s string) int {
+	name := strings.TrimPrefix(s[1:], "/")
+	for _, tag := range harnessTags {
+		if strings.HasPrefix(name, tag) && strings.HasPrefix(name[len(tag):], ">") {
+			return len(s) - len(name) + len(tag) + 1
 		}
 	}
 	return 0

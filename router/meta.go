@@ -3,6 +3,7 @@ package router
 import (
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -52,6 +53,7 @@ func (t *asides) cuts(text string) (c cuts) {
 		c.c[c.n] = k
 		c.n++
 	}
+	t.beside(text, &c)
 	if k, ok := staged(text); ok && c.n > 0 {
 		if c.n == maxCuts {
 			c.n--
@@ -74,6 +76,33 @@ func (t *asides) cuts(text string) (c cuts) {
 	return c
 }
 
+// besideWords is how many words a sentence with a word of routing has that goes with the talk next to it.
+const besideWords = 4
+
+// beside adds the short sentences with words of routing that stand next to a cut.
+func (t *asides) beside(text string, c *cuts) {
+	for i, at := range t.at[:t.n] {
+		if !t.weak[i] || c.n == maxCuts {
+			continue
+		}
+		k := around(text, at, true)
+		if words(text[k.from:k.to]) <= besideWords && c.near(k) {
+			c.c[c.n] = k
+			c.n++
+		}
+	}
+}
+
+// near reports whether a cut stands next to another one.
+func (c *cuts) near(k cut) bool {
+	for _, o := range c.c[:c.n] {
+		if max(o.from-k.to, k.from-o.to) <= 2 {
+			return true
+		}
+	}
+	return false
+}
+
 // tidy widens the cuts over what is left of the talk between and beside them: blanks, rules, quotes, a word or two.
 func (c *cuts) tidy(text string) {
 	n := 0
@@ -86,8 +115,14 @@ func (c *cuts) tidy(text string) {
 			}
 			k.from = line
 		}
-		for k.to < len(text) && text[k.to] <= ' ' {
-			k.to++
+		k.to = len(text) - len(withoutRefrain(text[k.to:], firstWord))
+		for k.from > 0 && spaceBefore(text, k.from) && text[k.from-1] > ' ' {
+			_, size := utf8.DecodeLastRuneInString(text[:k.from])
+			k.from -= size
+		}
+		for k.to < len(text) && spaceAt(text, k.to) {
+			_, size := utf8.DecodeRuneInString(text[k.to:])
+			k.to += size
 		}
 		for k.to < len(text) && text[k.to-1] == '\n' {
 			line := len(text)
@@ -136,6 +171,9 @@ func (t *asides) meant(text string, i int, k cut) bool {
 	}
 	at := t.at[i]
 	_, end := tokenAt(text, at)
+	if end < k.to && text[end] == '=' && plain(strings.TrimRight(text[end+1:k.to], ")]}>")) {
+		return true // name=value
+	}
 	for end < len(text) && alone(firstRune(text[end:])) { // a script without blanks: the word goes on
 		_, n := utf8.DecodeRuneInString(text[end:])
 		end += n
@@ -145,6 +183,16 @@ func (t *asides) meant(text string, i int, k cut) bool {
 	}
 	r := firstRune(text[end:])
 	return r == ':' || r == '：' || r == ',' && at-k.from < 12
+}
+
+// plain reports one or more letters and digits, and nothing else.
+func plain(s string) bool {
+	for i := range len(s) {
+		if asciiFold[s[i]] == 0 {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // spokenTo is how far into a sentence, in bytes, the one that it speaks to may be named.
@@ -163,8 +211,33 @@ func staged(text string) (cut, bool) {
 			return cut{0, i + 1 + len(who)}, true
 		}
 	}
+	if i := strings.LastIndex(text, example); i > 0 && strings.HasPrefix(text, example) {
+		if n := strings.IndexByte(text[i:], ':'); n > 0 && n < len(example)+4 {
+			return cut{0, i + n + 1}, true
+		}
+	}
 	return cut{}, false
 }
+
+const example = "Example "
+
+// arrow finds an arrow to the name of a tier at an offset, as examples of decisions have it.
+func arrow(text string, at int) (cut, bool) {
+	from := len(strings.TrimRight(text[:at], " "))
+	if !strings.HasSuffix(text[:from], "->") {
+		return cut{}, false
+	}
+	_, end := tokenAt(text, at)
+	return cut{from - 2, end}, true
+}
+
+// tiers are the names of sides that an arrow may point to.
+var tiers = func() (t [2]uint64) {
+	for i, name := range [...]string{"strong", "cheap"} {
+		t[i], _ = tokenAt(name, 0)
+	}
+	return t
+}()
 
 // backwards turns the direction of what follows: nobody types it.
 const backwards = 0x202E
@@ -177,7 +250,7 @@ func around(text string, at int, weak bool) cut {
 		}
 		return cut{at, len(text)}
 	}
-	for _, find := range [...]func(string, int) (cut, bool){element, object, bracket, setting} {
+	for _, find := range [...]func(string, int) (cut, bool){arrow, element, object, bracket, setting} {
 		if k, ok := find(text, at); ok {
 			return k
 		}
@@ -350,7 +423,11 @@ const (
 // capital on where somebody went on without a full stop.
 func sentence(text string, at int, colon bool) cut {
 	from := begins(text, at)
-	to := at
+	_, to := tokenAt(text, at)
+	if at-from < addressed && to+1 < len(text) && text[to] == ' ' && capital(text, to+1) {
+		return cut{from, to + 1} // somebody went on without a full stop
+	}
+	to = at
 	for to < len(text) {
 		if n := ends(text, to, colon && at-from < addressed && to-at < colonWithin); n > 0 {
 			to += n
@@ -364,7 +441,7 @@ func sentence(text string, at int, colon bool) cut {
 
 // begins looks back for where a sentence begins.
 func begins(text string, at int) int {
-	capital := -1
+	start := -1
 	for i := at; i > 0; {
 		r, n := utf8.DecodeLastRuneInString(text[:i])
 		if before := text[:i-n]; r == ' ' || r == '\t' {
@@ -372,8 +449,8 @@ func begins(text string, at int) int {
 			if strings.ContainsRune(".!?…。！？;|", last) || strings.HasSuffix(before, " -") || strings.HasSuffix(before, "--") || strings.HasSuffix(before, "—") || strings.HasSuffix(before, "–") {
 				return i
 			}
-			if capital < 0 && i < len(text) && text[i] >= 'A' && text[i] <= 'Z' && at-i < addressed && last != ',' && last != ':' && !(text[i] == 'I' && i+1 < len(text) && text[i+1] == ' ') {
-				capital = i
+			if start < 0 && at-i < addressed && (unicode.IsLower(last) || unicode.IsDigit(last)) && capital(text, i) {
+				start = i
 			}
 		}
 		if r == '\n' || r == '。' || r == '！' || r == '？' || r == 0x200b || r == 0xfeff {
@@ -381,10 +458,15 @@ func begins(text string, at int) int {
 		}
 		i -= n
 	}
-	if capital > 0 && at-capital < addressed && words(text[:capital]) >= 2 {
-		return capital
+	if start > 0 && words(text[:start]) >= 2 {
+		return start
 	}
 	return 0
+}
+
+// capital reports whether a word at an offset begins as the first of a sentence does.
+func capital(text string, i int) bool {
+	return i+1 < len(text) && text[i] >= 'A' && text[i] <= 'Z' && (text[i+1] >= 'a' && text[i+1] <= 'z')
 }
 
 // ends returns how many bytes end a sentence at an offset, 0 for none.
@@ -411,7 +493,12 @@ func ends(text string, i int, colon bool) int {
 	return 0
 }
 
-func words(s string) int { return len(strings.Fields(s)) }
+func words(s string) (n int) {
+	for range strings.FieldsSeq(s) {
+		n++
+	}
+	return n
+}
 
 // all reports whether nothing of a text is left but blanks and marks.
 func (c *cuts) all(text string) bool {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -312,6 +313,11 @@ func (s *scan) pairMark(t string, i int, c, next byte) {
 	case next == c || c == '-' && next == '>':
 		if i == 0 || t[i-1] != c && t[i-1] != ':' { // not a rule of dashes and not the slashes of a URL
 			s.code++
+		}
+		if next == '>' {
+			if k, start, _ := nextToken(t, i+2); start <= i+3 && slices.Contains(tiers[:], k) {
+				s.talk.add(s.base+start, false)
+			}
 		}
 	case c == ':' && digitNext && i > 0 && t[i-1] != ' ':
 		s.log++

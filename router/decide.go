@@ -30,7 +30,7 @@ type Router struct {
 // New returns a router.
 func New(o Options) *Router {
 	if o.Classifier == nil {
-		o.Classifier = NewClassifier()
+		o.Classifier = NewTrained()
 	}
 	if o.Sessions <= 0 {
 		o.Sessions = DefaultSessions

@@ -25,6 +25,7 @@ type Params struct {
 	Seed      uint64
 	Prior     [NumClasses]float64 // the class table: gain, -1 … 1
 	Sharpness float64             // what the classes' logits are multiplied with before the softmax, so that probabilities hold
+	Shift     [NumClasses]float64 // … and what is added to them then
 	// TableShare is the share of the class table in the gain of a familiar text, by head.
 	TableShare [numHeads]float64
 	// Doubt are three values of novelty: up to the first the gain is learned, at the second it is the class table's, at the third the heuristic's.
@@ -45,7 +46,7 @@ const denseMax = DenseMax
 // DenseMax is the cap.
 const DenseMax = 3
 
-const modelMagic = "sluice router 1\n"
+const modelMagic = "sluice router 2\n"
 
 //go:embed model.bin
 var embedded []byte

@@ -24,11 +24,8 @@ type Trained struct {
 	prior     [NumClasses]float64
 }
 
-// NewTrained returns the classifier that the binary holds.
+// NewTrained returns the classifier that the binary holds, which routers use unless they are given another.
 func NewTrained() *Trained { return Embedded().Classifier() }
-
-// NewClassifier returns the classifier that routers use unless they are given another.
-func NewClassifier() Classifier { return NewTrained() }
 
 // ClassifierID names that classifier: a calibration holds for the gains of the one it was made with.
 var ClassifierID = sync.OnceValue(func() string {
@@ -78,7 +75,9 @@ func (r *reading) reset(tags, rows []byte) {
 var readings = sync.Pool{New: func() any { return new(reading) }}
 
 // read reads a prompt. Talk to the router is found in a first pass; where there is some, a second one reads the text without it.
-func (r *reading) read(h *Heuristic, p *Prompt) {
+func (r *reading) read(h *Heuristic, prompt *Prompt) {
+	p := *prompt
+	p.Text = unpadded(p.Text)
 	r.pass(h, p.Text, nil)
 	if r.scan.talk.n > 0 {
 		talk := r.scan.talk
@@ -98,9 +97,9 @@ func (r *reading) read(h *Heuristic, p *Prompt) {
 	}
 	r.grams.end()
 	hits := r.scan.evidence()
-	r.heuristic = judge(&hits, &r.scan, *p)
+	r.heuristic = judge(&hits, &r.scan, p)
 	r.hits = hits
-	r.surface(p, &r.dense)
+	r.surface(&p, &r.dense)
 	for g, v := range hits {
 		r.dense[denseLexicon+g] = float32(sat(v))
 	}
@@ -186,7 +185,7 @@ func (t *Trained) judge(r *reading) Class {
 		for kind := range norm {
 			l += float64(m.ClassUnit[i][kind]) * float64(r.grams.sums[kind].class[i]) * norm[kind]
 		}
-		logit[i] = l * m.Sharpness
+		logit[i] = l*m.Sharpness + m.Shift[i]
 	}
 	var c Class
 	best, second := softmax(&c.P, &logit)

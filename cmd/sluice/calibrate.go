@@ -140,7 +140,7 @@ func (c *calibrateCmd) labels(w *world) (*judged, error) {
 	lines.Buffer(nil, maxLine)
 	l := &judged{}
 	latest := map[string]int{} // places in l.records, from 1, by request id
-	classifier := router.NewClassifier()
+	classifier := router.NewTrained()
 	for n := 1; lines.Scan(); n++ {
 		line := bytes.TrimSpace(lines.Bytes())
 		if len(line) == 0 {

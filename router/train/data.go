@@ -38,6 +38,8 @@ type Row struct {
 	Scores   map[string]float64 `json:"scores"` // correctness by model
 	Steps    int                `json:"steps"`  // of the worked solution
 	Split    string             `json:"split"`
+
+	share float64 // of a typed row's weight: one that is read in several ways counts once
 }
 
 // Message is one turn of a conversation, in OpenAI's form.
@@ -114,6 +116,7 @@ type Data struct {
 	Class   []Row // template and benchmark prompts by class
 	Natural []Row
 	Cues    []Row    // the words by which people ask
+	Typed   []Row    // prompts for training alone
 	Sum     [32]byte // SHA-256 of what was read
 }
 
@@ -163,6 +166,14 @@ func Load(dir string) (*Data, error) {
 	sum.Write(cues)
 	if d.Cues, err = Cues(cues, 1); err != nil {
 		return nil, fmt.Errorf("cues.txt: %w", err)
+	}
+	typed, err := os.ReadFile(filepath.Join(dir, "typed.txt"))
+	if err != nil {
+		return nil, err
+	}
+	sum.Write(typed)
+	if d.Typed, err = typedPrompts(typed, 1); err != nil {
+		return nil, fmt.Errorf("typed.txt: %w", err)
 	}
 	copy(d.Sum[:], sum.Sum(nil))
 	return d, nil

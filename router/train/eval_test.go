@@ -119,3 +119,51 @@ func TestRowsSayWhereTheyAreWrong(t *testing.T) {
 		}
 	}
 }
+
+func TestTypedPromptsAreRead(t *testing.T) {
+	const pasted = "== material\na mail\n== quote\n\"a word\"\n"
+	rows, err := typedPrompts([]byte("# about\n== summarization easy\nshort: {m}\nwhat now\n\n"+pasted), 1)
+	if err != nil || len(rows) != readings+1 || rows[0].Prompt != "short: a mail" || rows[0].Class != "summarization" || rows[readings].Band != "easy" {
+		t.Errorf("%v %+v", err, rows)
+	}
+	var share float64
+	for _, r := range rows {
+		share += r.share
+	}
+	if math.Abs(share-2) > 1e-9 {
+		t.Errorf("two prompts weigh %v", share)
+	}
+	for _, bad := range []string{"no heading\n" + pasted, "== nothing easy\nx\n" + pasted, "== code soon\nx\n" + pasted, "== code easy\nx\n"} {
+		if _, err := typedPrompts([]byte(bad), 1); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// Scores that promise too much, and one class that is said too seldom, are set right.
+func TestCalibrationFindsWhatWasSpoilt(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	var h heldOut
+	for range 3000 {
+		var score classRow
+		truth := calibration{sharpness: 1}
+		for k := range score {
+			score[k] = float32(2 * rng.NormFloat64())
+		}
+		p := truth.probabilities(&score)
+		u, class := rng.Float64(), 0
+		for class < len(p)-1 && u > p[class] {
+			u -= p[class]
+			class++
+		}
+		for k := range score {
+			score[k] *= 2
+		}
+		score[3] -= 1
+		h.score, h.class = append(h.score, score), append(h.class, class)
+	}
+	c := h.calibrate()
+	if math.Abs(c.sharpness-.5) > .06 || c.shift[3] < .2 {
+		t.Errorf("sharpness %.3f, shift of the class that is said too seldom %.3f", c.sharpness, c.shift[3])
+	}
+}

@@ -22,9 +22,11 @@ type example struct {
 const (
 	naturalClass = 2
 	cueClass     = .6
-	otherClass   = .2
+	typedClass   = 1
+	otherClass   = .1
 	otherEvery   = 6 // one in so many of the benchmarks' rows
 	naturalGain  = 6
+	typedGain    = 2
 	problemGain  = .5
 )
 
@@ -36,9 +38,8 @@ func (e *example) label(o *Options) {
 	switch {
 	case r.Source == Natural:
 		e.weight.class, e.weight.gain = naturalClass, naturalGain
-		if r.Band != "" && e.class >= 0 {
-			e.gain, e.judged = bandGain(r.Band, o.Prior[e.class]), true
-		}
+	case r.Source == Typed:
+		e.weight.class, e.weight.gain = typedClass*r.share, typedGain*r.share
 	case r.Source == Cue:
 		e.weight.class = cueClass
 	case strings.HasPrefix(r.Source, "p3/"), r.Source == "template":
@@ -46,6 +47,8 @@ func (e *example) label(o *Options) {
 		e.weight.class = otherClass
 	}
 	switch {
+	case r.Band != "" && e.class >= 0:
+		e.gain, e.judged = bandGain(r.Band, o.Prior[e.class]), true
 	case r.Weak != nil && r.Strong != nil:
 		e.gain, e.judged = *r.Strong-*r.Weak, true
 	case r.Steps > 0:

@@ -82,10 +82,32 @@ type classRow = [router.NumClasses]float32
 // sure is how likely a row's own class must be for the row to teach nothing more.
 const sure = .995
 
+// dropped is the share of a text's features that each look at it leaves out: no feature may rely on the others of its text.
+const dropped = .2
+
+// drop returns an input without some of its features, the others the larger for it.
+func (in *input) drop(out *input, rng *rand.Rand) {
+	out.rows, out.value, out.dense = out.rows[:0], out.value[:0], in.dense
+	larger := float32(1 / math.Sqrt(1-dropped))
+	for i, row := range in.rows {
+		if rng.Float64() >= dropped {
+			out.rows, out.value = append(out.rows, row), append(out.value, in.value[i]*larger)
+		}
+	}
+}
+
 // fitClasses fits the classes' log-odds.
 func fitClasses(in []input, all []example, f fit, seed uint64) *linear {
 	m := newLinear(router.NumClasses)
 	rng := rand.New(rand.NewPCG(seed, 1))
+	b := newBayes(in, all)
+	known := make([]classRow, len(all))
+	for i := range all {
+		if e := &all[i]; e.class >= 0 && e.weight.class > 0 {
+			known[i] = b.score(&in[i], e)
+		}
+	}
+	var x input
 	for epoch := range f.epochs {
 		rate, denseRate := f.at(f.rate, epoch), f.at(f.denseRate, epoch)
 		for _, i := range rng.Perm(len(all)) {
@@ -94,7 +116,11 @@ func fitClasses(in []input, all []example, f fit, seed uint64) *linear {
 				continue
 			}
 			var p classRow
-			m.classScores(&in[i], &p)
+			in[i].drop(&x, rng)
+			m.classScores(&x, &p)
+			for k, o := range known[i] {
+				p[k] += o
+			}
 			softmax(&p)
 			if p[e.class] > sure {
 				continue
@@ -103,12 +129,13 @@ func fitClasses(in []input, all []example, f fit, seed uint64) *linear {
 			w := float32(e.weight.class)
 			for k := range p {
 				p[k] *= w
-				m.stepDense(&in[i], k, p[k], denseRate)
+				m.stepDense(&x, k, p[k], denseRate)
 			}
-			m.stepClasses(&in[i], &p, rate, f.cap)
+			m.stepClasses(&x, &p, rate, f.cap)
 		}
 		m.decay(&f)
 	}
+	b.fold(m, f.cap)
 	return m
 }
 

@@ -58,7 +58,9 @@ func (e *Eval) Splits(d *Data, o Options) {
 	for _, s := range d.splits() {
 		var score, heuristic, length, gain []float64
 		for k := range s.folds {
-			held := func(r *Row) bool { return r.Source != Natural && r.Source != Cue && s.fold(r) == k }
+			held := func(r *Row) bool {
+				return r.Source != Natural && r.Source != Cue && r.Source != Typed && s.fold(r) == k
+			}
 			var seen []example
 			var out []*example
 			for i := range all {
@@ -100,7 +102,7 @@ func (e *Eval) Splits(d *Data, o Options) {
 // examplesOf reads the rows that teach something.
 func examplesOf(d *Data, o *Options, keep func(*Row) bool) []example {
 	var rows []*Row
-	for _, set := range [][]Row{d.Gain, d.Class, d.Cues, d.Natural} {
+	for _, set := range [][]Row{d.Gain, d.Class, d.Cues, d.Typed, d.Natural} {
 		for i := range set {
 			if r := &set[i]; keep(r) && o.teaches(r) {
 				rows = append(rows, r)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"math"
+	"sync"
 
 	"github.com/sluice-gateway/sluice/router"
 )
@@ -14,6 +15,8 @@ type Options struct {
 	Keep func(*Row) bool
 	// Uncapped leaves one feature's weight without a limit, to see what the limit is worth.
 	Uncapped bool
+	// Quick leaves probabilities as they come, uncalibrated.
+	Quick bool
 }
 
 // Prior is the class table that is built in: what a strong model adds to a prompt of the class.
@@ -51,12 +54,7 @@ func (o *Options) teaches(r *Row) bool {
 
 func fitExamples(all []example, sum [32]byte, o Options) *router.Model {
 	v := newVocabulary(all)
-	scale := newStandard(all, func(e *example) float64 {
-		if e.row.Source == Natural {
-			return 6
-		}
-		return 1
-	})
+	scale := newStandard(all)
 	in := make([]input, len(all))
 	for i := range all {
 		in[i] = v.input(&all[i].sketch, scale)
@@ -66,16 +64,22 @@ func fitExamples(all []example, sum [32]byte, o Options) *router.Model {
 		cf.cap, gf.cap = math.MaxFloat32, math.MaxFloat32
 	}
 	var classes, gain *linear
-	done := make(chan struct{})
-	go func() {
+	held := calibration{sharpness: 1}
+	var work sync.WaitGroup
+	work.Go(func() {
 		gain = fitGain(in, all, gf, o.Seed)
-		close(done)
-	}()
-	classes = fitClasses(in, all, cf, o.Seed)
-	<-done
+		classes = fitClasses(in, all, cf, o.Seed)
+	})
+	if !o.Quick {
+		work.Go(func() {
+			h := holdOut(all, cf, o.Seed)
+			held = h.calibrate()
+		})
+	}
+	work.Wait()
 	m := pack(v, scale, classes, gain)
 	m.Data, m.Seed, m.Prior = sum, o.Seed, o.Prior
-	m.Sharpness = 1
+	m.Sharpness, m.Shift = held.sharpness, held.shift
 	m.TableShare = [router.NumHeads]float64{0, 0, .35}
 	m.Doubt = [3]float64{.45, .6, .85}
 	return m

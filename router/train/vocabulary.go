@@ -14,19 +14,23 @@ type vocabulary struct {
 }
 
 const (
-	leastTexts = 2 // that have a feature
-	wordBonus  = 4
+	leastTexts  = 2 // that have a feature
+	wordBonus   = 4
+	handWritten = 3 // times as much as a benchmark's
 )
 
 func newVocabulary(all []example) *vocabulary {
 	count := map[uint32]float64{}
 	last := map[uint32]int{}
-	texts := map[uint32]int{}
+	texts := map[uint32]float64{}
 	for i := range all {
 		e := &all[i]
-		w := 1.0
-		if e.row.Source == Natural {
-			w = 3
+		w, text := 1.0, 1.0
+		switch e.row.Source {
+		case Natural:
+			w = handWritten
+		case Typed:
+			w, text = handWritten*e.row.share, e.row.share
 		}
 		for kind, fs := range e.sketch.Grams {
 			for _, f := range fs {
@@ -34,7 +38,7 @@ func newVocabulary(all []example) *vocabulary {
 					continue
 				}
 				last[f] = i + 1
-				texts[f]++
+				texts[f] += text
 				if kind == 0 {
 					count[f] += w * wordBonus
 				} else {
@@ -94,9 +98,21 @@ func (v *vocabulary) input(s *router.Sketch, scale *standard) (in input) {
 // standard brings dense features to mean 0 and deviation 1.
 type standard struct{ mean, scale [router.NumDense]float32 }
 
-// newStandard measures examples, each by its weight.
-func newStandard(all []example, weight func(*example) float64) *standard {
+// naturalLook is how many times a natural prompt counts in what texts look like on average.
+const naturalLook = 6
+
+// newStandard measures examples.
+func newStandard(all []example) *standard {
 	s := new(standard)
+	weight := func(e *example) float64 {
+		switch e.row.Source {
+		case Natural:
+			return naturalLook
+		case Typed:
+			return e.row.share
+		}
+		return 1
+	}
 	for i := range router.NumDense {
 		var n, sum, squares float64
 		for k := range all {

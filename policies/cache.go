@@ -25,7 +25,7 @@ type Semantic struct {
 
 // Defaults of the semantic cache; docs/cache.md says what the threshold was measured with.
 const (
-	DefaultThreshold       = 0.9
+	DefaultThreshold       = 0.85
 	DefaultSemanticTimeout = 200 * time.Millisecond
 )
 

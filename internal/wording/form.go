@@ -38,12 +38,42 @@ func Of(text string) Form {
 	if len(text) > MaxText {
 		return Form{}
 	}
-	kind, words := frame(rephrase(tokens(text)))
+	words := tokens(text)
+	if foreign(words) {
+		return verbatim(words)
+	}
+	kind, words := frame(particles(rephrase(words)))
 	c := clauses{kind: kind, open: -1}
 	for i := range words {
 		c.add(words, i)
 	}
 	return c.form()
+}
+
+// foreign reports whether a text is in a language that the tables do not know.
+func foreign(words []word) bool {
+	ours, theirs := 0, 0
+	for _, w := range words {
+		switch {
+		case w.exact:
+		case english[w.text]:
+			ours++
+		case strange[w.text]:
+			theirs++
+		}
+	}
+	return theirs > ours
+}
+
+// verbatim is the form of a text of which nothing is known but politeness: all its words.
+func verbatim(words []word) Form {
+	var b strings.Builder
+	for _, w := range polite(words) {
+		if w.mark == none {
+			b.WriteString(sepWord + w.text)
+		}
+	}
+	return Form{b.String()}
 }
 
 // clauses sorts the words of a text: the matter itself in its order, and what is said with a preposition, whose order among one another
@@ -56,6 +86,9 @@ type clauses struct {
 	phrases [][]string
 	open    int      // the phrase that words belong to; -1 = the head
 	owner   []string // whose the words that follow are: France's capital is the capital of France
+	said    int      // words
+	being   bool     // the last auxiliary was a form of "to be"
+	the     bool     // an article said that there is one of it
 }
 
 func (c *clauses) add(words []word, i int) {
@@ -64,22 +97,27 @@ func (c *clauses) add(words []word, i int) {
 	switch prep := prepositions[w.text]; {
 	case w.mark == stop:
 		c.close()
-	case w.mark == genitive, w.idle(ends):
+	case w.mark == genitive:
+	case c.idle(words, i, ends):
+		c.the = c.the || w.text == "the"
 	case w.exact:
 		c.say(w.text)
 	case w.text == "was" || w.text == "were" || w.text == "did":
-		c.past = true
+		c.past, c.being = true, w.text != "did"
 		c.close()
 	case modals[w.text] != "":
 		c.modals = append(c.modals, modals[w.text])
 		c.close()
 	case auxiliaries[w.text] && !(ends && (w.text == "do" || w.text == "does")): // what does it do?
+		c.being = w.text != "do" && w.text != "does"
 		c.close()
 	case prep != "" && !ends:
 		c.close()
 		c.open, c.phrases = len(c.phrases), append(c.phrases, []string{prep})
 	case owns(words, i):
 		c.owner = append(c.owner, w.root())
+	case w.text == "like" && ends && c.being: // what is it like, what does it like
+		c.say("alike")
 	default:
 		c.say(w.root())
 	}
@@ -98,7 +136,25 @@ func owns(words []word, i int) bool {
 	return false
 }
 
+// idle reports whether the word says nothing where it stands. An article at a clause's end is a name (vitamin A); who asks may be left out, but not where it is
+// asked who does something to whom.
+func (c *clauses) idle(words []word, i int, ends bool) bool {
+	w := &words[i]
+	switch {
+	case w.exact || w.cap:
+		return false
+	case articles[w.text]:
+		return !ends
+	case w.text == "i" || w.text == "we":
+		return !ends && c.kind != "who" && c.kind != "whom"
+	case w.text == "me" || w.text == "us":
+		return i > 0 && served[words[i-1].text] && c.kind != "who"
+	}
+	return fillers[w.text]
+}
+
 func (c *clauses) say(s string) {
+	c.said++
 	if c.open >= 0 {
 		c.phrases[c.open] = append(c.phrases[c.open], s)
 		return
@@ -125,6 +181,9 @@ func (c *clauses) form() Form {
 	}
 	var b strings.Builder
 	b.WriteString(c.kind)
+	if c.the && c.said == 1 { // what is the time, what is time
+		b.WriteString(sepFlag + "the")
+	}
 	if c.past {
 		b.WriteString(sepFlag + "past")
 	}

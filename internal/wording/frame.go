@@ -39,9 +39,37 @@ func spelt(texts []string) []word {
 	return out
 }
 
+// particles joins a verb with the little word that makes another verb of it, wherever that stands: turn the light off, turn off the light.
+func particles(words []word) []word {
+	for i := 0; i+1 < len(words); i++ {
+		if !separable[words[i].text] || words[i].exact {
+			continue
+		}
+		for j := i + 1; j < len(words) && j < i+7 && words[j].mark != stop; j++ {
+			last := j+1 == len(words) || words[j+1].mark == stop || prepositions[words[j+1].text] != ""
+			if p := &words[j]; partnered[p.text] && !p.exact && (j == i+1 || last) {
+				words[i] = word{text: words[i].text + "+" + p.text, exact: true}
+				words = slices.Delete(words, j, j+1)
+				break
+			}
+		}
+	}
+	return words
+}
+
 // frame takes the frame of a question away from its matter: politeness, and the words that only say what is asked for. The kind of question that
 // they make is what is left of them.
 func frame(words []word) (kind string, rest []word) {
+	lead, words := adverbial(polite(words))
+	kind, words = asked(words)
+	if len(lead) > 0 {
+		words = append(append(slices.Clone(words), word{mark: stop}), lead...)
+	}
+	return kind, words
+}
+
+// polite drops what is said before and after a question and is no part of it.
+func polite(words []word) []word {
 	words = trimmed(words)
 	for again := true; again; {
 		again = false
@@ -52,12 +80,7 @@ func frame(words []word) (kind string, rest []word) {
 			}
 		}
 	}
-	lead, words := adverbial(words)
-	kind, words = asked(words)
-	if len(lead) > 0 {
-		words = append(append(slices.Clone(words), word{mark: stop}), lead...)
-	}
-	return kind, words
+	return words
 }
 
 // adverbial takes what stands before the question and its comma: "In Python, how do I …".
@@ -117,6 +140,9 @@ func asked(words []word) (kind string, rest []word) {
 		}
 		return priced("how", words[1:])
 	case questions[w]:
+		if last := words[len(words)-1].text; w == "where" && len(words) > 2 && (last == "located" || last == "situated") {
+			words = words[:len(words)-1]
+		}
 		return w, words[1:]
 	case auxiliaries[w] || w == "was" || w == "were" || w == "did" || modals[w] != "" || w == "have" || w == "has":
 		return "whether", words
@@ -148,6 +174,8 @@ func told(words []word, first func(int) string) (kind string, rest []word) {
 		return "what", words[n:]
 	case w == "about":
 		return "about", words[n+1:]
+	case w == "summarize" || articles[w] && first(n+1) == "summarize":
+		return "", words[n:]
 	}
 	return "give", words[n:]
 }
@@ -177,9 +205,10 @@ func priced(kind string, words []word) (string, []word) {
 	if kind != "how" || n < 3 || words[0].text != "much" {
 		return kind, words
 	}
-	switch aux, last := words[1].text, words[n-1].text; {
-	case (aux == "does" || aux == "do") && n > 3 && last == "cost":
-		return "what", append(spelt([]string{"price", "of"}), words[2:n-1]...)
+	cost := slices.IndexFunc(words, func(w word) bool { return w.text == "cost" })
+	switch aux := words[1].text; {
+	case (aux == "does" || aux == "do") && cost > 2 && (cost == n-1 || prepositions[words[cost+1].text] != ""):
+		return "what", slices.Concat(spelt([]string{"price", "of"}), words[2:cost], words[cost+1:])
 	case aux == "is" || aux == "are":
 		return "what", append(spelt([]string{"price", "of"}), words[2:]...)
 	}
@@ -190,6 +219,9 @@ func priced(kind string, words []word) (string, []word) {
 func (w *word) root() string {
 	if w.exact {
 		return w.text
+	}
+	if one := synonyms[w.text]; one != "" {
+		return one
 	}
 	return alike(inflected(w.text))
 }

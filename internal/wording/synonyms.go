@@ -5,55 +5,50 @@ import "strings"
 // synonyms gives every word of a group the group's first word. A group holds what means the same in every question that one may ask; what only often
 // does is not here.
 var synonyms = groups(`
-	purchase buy
+	buy purchase
 	begin start commence
 	finish complete
 	repair fix mend
 	delete erase
-	remove uninstall
-	alter modify
+	modify alter
 	big large
-	tiny minuscule
+	bigger larger
+	biggest largest
 	fast quick rapid speedy
+	faster quicker
+	fastest quickest
 	quickly rapidly swiftly
 	smart clever intelligent
 	movie film
 	photo photograph
 	child kid
-	physician doctor
+	doctor physician
 	car automobile
 	bike bicycle
 	phone telephone
-	cellphone smartphone mobile-phone
 	tv television
 	fridge refrigerator
-	laptop notebook-computer
 	pc computer
 	price cost
 	method way approach
-	utilize use
-	assist help aid
-	obtain get acquire
-	select choose pick
-	display show
+	use utilize utilise
+	help assist
+	get obtain acquire
+	choose select pick
+	show display
 	summarize summarise summary
-	answer reply respond
-	illness sickness
+	stay remain
+	ill sick unwell
+	illness disease sickness
 	salary wage
-	job occupation
-	autumn fall-season
-	holiday vacation
-	correct right
-	incorrect wrong
-	wealthy rich
-	gift present-gift
+	autumn fall
+	vacation holiday
+	wrong incorrect
+	rich wealthy
 	error mistake
-	town small-town
-	ocean sea-ocean
 	rubbish garbage trash
 	author writer
-	near close-to
-	tall tall
+	gas gases
 	colour color
 	favourite favorite
 	flavour flavor
@@ -65,10 +60,7 @@ var synonyms = groups(`
 	harbour harbor
 	centre center
 	theatre theater
-	metre meter m-metre
-	litre liter
 	grey gray
-	programme program
 	organise organize
 	recognise recognize
 	analyse analyze
@@ -83,7 +75,6 @@ var synonyms = groups(`
 	normalise normalize
 	customise customize
 	aluminium aluminum
-	tyre tire-wheel
 	jewellery jewelry
 	kg kilogram kilogramme kilo
 	g gram gramme
@@ -95,14 +86,9 @@ var synonyms = groups(`
 	mi mile
 	ft foot feet
 	min minute
-	sec second-time
-	hr hour h
+	sec second
+	hr hour
 	% percent
-	usa us-country
-	email mail-electronic
-	website site webpage-site
-	picture image
-	password passcode
 	js javascript
 	postgres postgresql
 	k8s kubernetes
@@ -113,7 +99,6 @@ var synonyms = groups(`
 	docs documentation
 	info information
 	cancel cancellation
-	install installation
 	1 one
 	2 two
 	3 three
@@ -130,9 +115,7 @@ var synonyms = groups(`
 	30 thirty
 	40 forty
 	50 fifty
-	100 hundred
 	1st first
-	2nd second
 	3rd third
 	4th fourth
 	5th fifth
@@ -142,7 +125,7 @@ var synonyms = groups(`
 	oct october
 	nov november
 	dec december
-	&  and`)
+	and &`)
 
 func groups(text string) map[string]string {
 	m := map[string]string{}

@@ -24,10 +24,26 @@ func lists(text string) [][]string {
 
 var (
 	// fillers say nothing wherever they stand in small letters.
-	fillers = set("me we us please kindly actually basically exactly really simply")
+	fillers = set("please kindly actually basically exactly really simply")
 
-	// articles say nothing before a word, and neither does who asks. At the end they are names: vitamin A, World War I.
-	articles = set("a an the i")
+	// articles say nothing before a word.
+	articles = set("a an the")
+
+	// served are the verbs after which "me" says nothing.
+	served = set("tell give show help write teach find recommend send make explain take let")
+
+	// separable verbs are other verbs with one of the words that they are partnered with.
+	separable = set("turn switch put take plug shut set pick wake fill hang throw give cut break clean back bring call carry hold keep pay point pull push shake slow speed")
+	partnered = set("on off up down out in away back over")
+
+	// english and strange words tell whether the tables know a text's language.
+	english = set("the is are what how who why when where which do does did can my your of to and for with a i it you this that not be or if from at tell give write")
+	strange = set(`der das und ist wie wer wo warum wann ich nicht ein eine einen kein für mit von zu zum zur auf bei den dem des mein meine sie wir kann kannst können
+		le la les est que qui comment pourquoi quelle quel quels et un une du au aux je ne pas mon ma mes vous pouvez sont dans avec sans pour
+		el los las es cómo quién cuál qué dónde cuándo por para con sin una mi mis puedo yo del al como se y
+		il lo gli che chi dove quando perché della del di è sono il mio una uno per posso come si
+		het een van hoe wie wat waar waarom niet ik mijn je och det hur vem var inte jag en ett
+		o os as um uma não como quem onde meu minha`)
 
 	// auxiliaries carry a question's grammar and no tense but the present.
 	auxiliaries = set("is are am do does")
@@ -56,11 +72,13 @@ var (
 	contractions = map[string][]string{
 		"can't": {"can", "not"}, "won't": {"will", "not"}, "shan't": {"will", "not"}, "let's": {"let", "us"}, "i'm": {"i", "am"}, "i'd": {"i", "would"},
 		"i've": {"i", "have"}, "i'll": {"i", "will"}, "ain't": {"is", "not"},
+		"whats": {"what", "is"}, "wheres": {"where", "is"}, "whos": {"who", "is"}, "hows": {"how", "is"}, "dont": {"do", "not"}, "doesnt": {"does", "not"}, "didnt": {"did", "not"},
+		"isnt": {"is", "not"}, "arent": {"are", "not"}, "cant": {"can", "not"}, "wont": {"will", "not"}, "im": {"i", "am"}, "ive": {"i", "have"},
 	}
 
 	// homographs mean something else with a capital.
 	homographs = set(`it us who am pm aids apple amazon windows word excel turkey china polish march may august will mark bill jack rose lily rust go swift ruby shell
-		chrome edge safari oracle meta mercury mars earth sun moon pascal basic dart spring flask docker jobs gates bush cook brown black white green king hunter street
+		chrome edge safari oracle meta mercury mars earth sun moon pascal basic dart spring flask jobs gates bush cook brown black white green king hunter street
 		reading nice bath cork orange jersey guinea cologne lima catholic democrat democratic republican liberal god lent mass sandy dawn faith hope grace joy stone
 		target gap ford lincoln trump shell virgin visa delta subway discover dove tide crest square stripe slack zoom teams outlook access`)
 
@@ -118,6 +136,22 @@ var (
 		does anyone know
 		does anybody know
 		any idea
+		any ideas
+		thanks
+		thank you
+		bitte
+		kannst du mir sagen
+		können sie mir sagen
+		kannst du mir bitte sagen
+		por favor
+		puedes decirme
+		podrías decirme
+		puede decirme
+		s'il vous plaît
+		pouvez vous me dire
+		peux tu me dire
+		per favore
+		puoi dirmi
 		could someone tell me
 		can someone tell me
 		can anyone tell me
@@ -132,12 +166,10 @@ var (
 		would you mind telling me
 		would you
 		will you please
-		will you
 		may i ask
 		can i ask
 		might i ask
 		let me know
-		help me understand
 		help me to
 		help me
 		i need help with
@@ -159,6 +191,14 @@ var (
 		kindly
 		exactly
 		by any chance
+		bitte
+		danke
+		por favor
+		gracias
+		s'il vous plaît
+		merci
+		per favore
+		grazie
 		by the way
 		do you know
 		cheers`)
@@ -168,6 +208,15 @@ var (
 		to
 		do i go about
 		do you go about
+		does one go about
+		can i go about
+		should i go about
+		would i go about
+		i can
+		i could
+		we can
+		one can
+		you can
 		do i
 		do we
 		do you
@@ -273,6 +322,41 @@ var (
 		sign up = register
 		set up = setup
 		get rid of = remove
+		help me understand = explain
+		do i need a = must i have a
+		do i need an = must i have an
+		do we need a = must we have a
+		in what year = when
+		in which year = when
+		what year did = when did
+		what year was = when was
+		what year were = when were
+		on what date = when
+		on which date = when
+		how is the weather = what is the weather like
+		would it take me to = does it take to
+		would it take to = does it take to
+		will it take me to = does it take to
+		does it take me to = does it take to
+		what is the height of = how tall is
+		what is the age of = how old is
+		what is the depth of = how deep is
+		what is the length of = how long is
+		what is the width of = how wide is
+		what is the weight of = how heavy is
+		what is the population of = how many people live in
+		who is the author of = who wrote
+		who is the writer of = who wrote
+		who is the inventor of = who invented
+		who is the painter of = who painted
+		who is the founder of = who founded
+		who is the discoverer of = who discovered
+		what is the cause of = what causes
+		what are the causes of = what causes
+		benefits of = advantages of
+		drawbacks of = disadvantages of
+		downsides of = disadvantages of
+		ask for = request
 		find out = find
 		figure out = find
 		in order to = to

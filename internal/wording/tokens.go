@@ -135,7 +135,21 @@ func (t *tokenizer) word(s string) {
 	case strings.Contains(s, "'"):
 		t.apostrophe(s)
 	default:
-		t.push(t.cased(s))
+		t.plain(s)
+	}
+}
+
+// plain takes a word of letters, or several with hyphens between them.
+func (t *tokenizer) plain(s string) {
+	for part := range strings.SplitSeq(s, "-") {
+		if part == "" {
+			continue
+		}
+		if w := t.cased(part); contractions[w.text] != nil {
+			t.pushAll(contractions[w.text]...)
+		} else {
+			t.push(w)
+		}
 	}
 }
 
@@ -188,17 +202,15 @@ func (t *tokenizer) apostrophe(s string) {
 		t.pushAll(strings.TrimSuffix(base, "n"), "not")
 	case end == "s" && pointers[base]:
 		t.pushAll(base, "is")
-	case end == "s" || end == "" && strings.HasSuffix(base, "s"):
+	case end == "s":
 		t.push(t.cased(s[:strings.LastIndex(s, "'")]))
+		t.push(word{mark: genitive})
+	case end == "" && strings.HasSuffix(base, "s"): // of several
+		t.push(word{text: base, exact: true})
 		t.push(word{mark: genitive})
 	case endings[end] != "":
 		t.pushAll(base, endings[end])
 	default:
 		t.push(word{text: lower, exact: true})
 	}
-}
-
-// idle reports whether the word says nothing where it stands; ends says that it is the last of its clause, where an article is a name: vitamin A.
-func (w *word) idle(ends bool) bool {
-	return !w.exact && !w.cap && (fillers[w.text] || articles[w.text] && !ends)
 }

@@ -31,6 +31,7 @@ providers:
 models:
   small: {provider: pool, name: small}
   big: {provider: ext, name: big, price: {in: 1, out: 10}}
+  mini: {provider: pool, name: mini, can: [embeddings]}
 tiers:
   - {name: cheap, models: [small]}
   - {name: strong, models: [big]}
@@ -40,7 +41,7 @@ routes:
     session: {header: x-session-id, sticky: 1h, direction: up}
     fallback: [same_tier]
     cache: {exact: 1h}
-  shared: {rules: [{use: [big]}], cache: {exact: 1h}, attempts: {total: 1}}
+  shared: {rules: [{use: [big]}], cache: {exact: 1h, semantic: {model: mini, ttl: 1h, timeout: 1m}}, attempts: {total: 1}}
   route-of-alpha: {rules: [{use: strong}]}
   route-of-beta: {rules: [{use: cheap}]}
 auth: {pepper: {env: PEPPER}}
@@ -103,13 +104,18 @@ func (w *wall) upstream(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	m := w.meet
 	w.mu.Unlock()
-	if m != nil {
+	if m != nil && !strings.HasSuffix(r.URL.Path, "/embeddings") {
 		m.come()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.asking != "" && strings.Contains(string(body), "canary-"+others[w.asking]) {
 		w.t.Errorf("asked for %s with %s", w.asking, body)
+	}
+	if strings.HasSuffix(r.URL.Path, "/embeddings") { // every question is as like as can be
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, `{"data":[{"embedding":[1,0]}],"usage":{"prompt_tokens":3}}`)
+		return
 	}
 	w.serial++
 	text := fmt.Sprintf("serial-%d-end", w.serial)
@@ -178,6 +184,9 @@ func (w *wall) hold(tenant string, rec *httptest.ResponseRecorder) {
 	if rec.Code == http.StatusBadRequest && strings.Contains(text, "serial-") {
 		w.seen["an upstream's error"]++
 	}
+	if rec.Header().Get("X-Sluice-Likeness") != "" {
+		w.seen["a like question"]++
+	}
 	w.seen["cache "+rec.Header().Get("X-Sluice-Cache")]++
 	if strings.Contains(rec.Header().Get("X-Sluice-Reason"), "session=kept") {
 		w.seen["kept"]++
@@ -188,7 +197,7 @@ func (w *wall) hold(tenant string, rec *httptest.ResponseRecorder) {
 func (w *wall) ask(t *rapid.T) {
 	tenant := rapid.SampledFrom([]string{"alpha", "beta"}).Draw(t, "tenant")
 	route := rapid.SampledFrom([]string{"auto", "shared"}).Draw(t, "route")
-	said := rapid.SampledFrom([]string{"the same question", "canary-" + tenant}).Draw(t, "said")
+	said := rapid.SampledFrom([]string{"the same question", "please, the same question", "canary-" + tenant}).Draw(t, "said")
 	stream := rapid.Bool().Draw(t, "stream")
 	w.counts(tenant, route, w.do(tenant, "POST", "/v1/chat/completions", question(route, said, stream)))
 }
@@ -315,7 +324,7 @@ func TestTenantWall(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){"ask": w.ask, "ask again": w.ask, "ask once more": w.ask, "together": w.together, "list": w.list, "trespass": w.trespass,
 			"break": w.toggle, "rotate": w.rotate, "metrics": w.metrics})
 	})
-	for _, what := range []string{"200", "404", "429", "an upstream's error", "cache hit", "kept", "together", "metrics"} {
+	for _, what := range []string{"200", "404", "429", "an upstream's error", "cache hit", "a like question", "kept", "together", "metrics"} {
 		if seen[what] == 0 {
 			t.Errorf("%s has never been: %v", what, seen)
 		}

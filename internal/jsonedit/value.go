@@ -100,6 +100,18 @@ func (v Value) Kind() Kind {
 // Raw is the value as it is written.
 func (v Value) Raw() string { return v.src[v.at:v.end] }
 
+// StringAt is the string whose opening quote is body[at], the zero Value where there is none.
+func StringAt(body []byte, at int) Value {
+	if at < 0 || at >= len(body) || body[at] != '"' {
+		return Value{}
+	}
+	end := quoted(body, at)
+	if end < 0 {
+		return Value{}
+	}
+	return Value{view(body), at, end}
+}
+
 // Bytes is Raw as a slice of the body, nil for the zero Value. It must not be written to.
 func (v Value) Bytes() []byte {
 	if !v.Exists() {

@@ -41,7 +41,7 @@ func (d *streamDecoder) recycle() {
 	d.frames.Reset()
 	d.reader.reset()
 	d.reader.usage = llm.Usage{}
-	*d = streamDecoder{frames: d.frames, reader: d.reader, choices: d.choices[:0]}
+	*d = streamDecoder{frames: d.frames, reader: d.reader, choices: d.choices[:0], mould: mould{before: d.mould.before[:0], after: d.mould.after[:0]}}
 	if cap(d.choices) > maxChoices/16 {
 		d.choices = nil
 	}

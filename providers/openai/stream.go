@@ -14,6 +14,7 @@ type streamDecoder struct {
 	frames  sse.Scanner
 	reader  reader
 	choices []choiceState
+	mould   mould
 
 	sniffed bool   // the first byte that is not white space was seen
 	plain   bool   // the answer is no event stream at all
@@ -194,11 +195,16 @@ func (d *streamDecoder) frame(dst []llm.Event, f *sse.Frame) ([]llm.Event, error
 
 // usual appends the event of a chunk of the usual shape, and else says that it has not.
 func (d *streamDecoder) usual(dst *[]llm.Event, data []byte) bool {
+	if text, ok := d.mould.fits(data); ok {
+		*dst = append(*dst, llm.Event{Kind: d.mould.kind, Choice: d.mould.index, Text: d.reader.text(text)})
+		return true
+	}
 	u, ok := readDelta(data, d.op == llm.OpCompletions)
 	if !ok {
 		return false
 	}
 	d.state(u.index)
+	d.mould.cast(data, &u)
 	*dst = append(*dst, llm.Event{Kind: u.kind, Choice: u.index, Text: d.reader.text(u.text)})
 	return true
 }

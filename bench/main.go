@@ -25,6 +25,7 @@ import (
 // options are the knobs of one run.
 type options struct {
 	quick    bool
+	overload bool
 	strict   bool
 	rounds   int
 	duration time.Duration // one measured window
@@ -83,6 +84,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}
 	// The loader allocates a little for each request; fewer collections here mean less noise in everybody's numbers.
 	debug.SetGCPercent(800)
+	if o.overload {
+		return overload(ctx, o, args, out, log)
+	}
 	return compare(ctx, o, args, out, log)
 }
 
@@ -91,6 +95,7 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(log)
 	fs.BoolVar(&o.quick, "quick", false, "a smoke run of about half a minute: every path, no usable figures")
+	fs.BoolVar(&o.overload, "overload", false, "instead of all else: goodput and memory at two, five and ten times what the upstream can do")
 	fs.BoolVar(&o.strict, "strict", false, "exit 1 if a bound is not met")
 	fs.IntVar(&o.rounds, "rounds", 5, "interleaved rounds; medians are taken over them")
 	fs.DurationVar(&o.duration, "duration", 2*time.Second, "measured window for each workload, target and round")

@@ -63,9 +63,10 @@ func listenHere(addr string) (net.Listener, error) {
 
 // null holds every answer ready-made.
 type null struct {
-	unary  map[string][]byte
-	stream map[string][][]byte
-	paced  atomic.Uint64 // streams with a pause between events that have begun
+	unary   map[string][]byte
+	stream  map[string][][]byte
+	toiling atomic.Int64  // requests of the overload at work
+	paced   atomic.Uint64 // streams with a pause between events that have begun
 }
 
 func newNull() *null {
@@ -95,6 +96,7 @@ func (n *null) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		http.Error(w, "no such shape", http.StatusNotFound)
+	case s.toil && !n.toil(r.Context()):
 	case s.events > 0:
 		n.writeStream(r.Context(), w, s)
 	default:

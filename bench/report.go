@@ -212,9 +212,14 @@ func yes(b bool) string {
 	return "**no**"
 }
 
+// title is the command line and the time.
+func (r *results) title(out io.Writer) {
+	fmt.Fprintf(out, "`%s`, %s\n\n", strings.TrimSpace("go run ./bench "+strings.Join(r.args, " ")), time.Now().UTC().Format("2006-01-02 15:04 UTC"))
+}
+
 // head says what was run, where, and how busy the machine was with other things.
 func (r *results) head(out io.Writer) {
-	fmt.Fprintf(out, "`%s`, %s\n\n", strings.TrimSpace("go run ./bench "+strings.Join(r.args, " ")), time.Now().UTC().Format("2006-01-02 15:04 UTC"))
+	r.title(out)
 	if r.o.quick {
 		fmt.Fprint(out, "**Smoke run: these figures prove that everything runs and nothing else.**\n\n")
 	}

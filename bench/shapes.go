@@ -14,6 +14,7 @@ type shape struct {
 	bytes  int           // length of a JSON answer; 0 for a stream
 	events int           // content chunks of a stream; usage and [DONE] come on top
 	gap    time.Duration // between events; 0 = back to back
+	toil   bool          // it is work, of which not much can be done at once
 }
 
 var shapes = []shape{
@@ -21,6 +22,7 @@ var shapes = []shape{
 	{name: "100k", bytes: 100 << 10},
 	{name: "sse50", events: 50},
 	{name: "sse500", events: 500},
+	{name: "toil", bytes: 450, toil: true},
 	{name: "paced20", events: 20, gap: 20 * time.Millisecond},
 	{name: "paced50", events: 50, gap: 20 * time.Millisecond},
 }

@@ -36,8 +36,12 @@ type rescuing struct {
 	said  bool // its first word was heard
 }
 
-// restart is how many bytes of the delivered text's beginning nobody says by chance.
-const restart = 32
+// restart is how many bytes of the delivered text's beginning nobody says by chance, and restartWhole of how many a text must be that is said by chance
+// no more once all of it is.
+const (
+	restart      = 32
+	restartWhole = 12
+)
 
 // rescuable reports whether the stream that begins may be carried on, should it break.
 func (x *Exchange) rescuable(a *attempt) bool {
@@ -204,7 +208,7 @@ func (x *Exchange) restarted(dst []byte, a *attempt, e *llm.Event) ([]byte, bool
 	r := a.rescue
 	reasoning, text, _ := x.delivered.prefix()
 	r.said = true
-	if len(text) < restart || r.from < len(x.delivered.text) && r.again == 0 && e.Text[0] == x.delivered.text[r.from] {
+	if len(text) < restartWhole || r.from < len(x.delivered.text) && r.again == 0 && e.Text[0] == x.delivered.text[r.from] {
 		return x.followed(dst, a, *e)
 	}
 	n := min(len(text)-r.again, len(e.Text))

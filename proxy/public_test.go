@@ -29,9 +29,6 @@ routes:
   auto: {rules: [{use: t}], timeouts: {headers: 5s, first_token: 8s, idle: 8s, answer: 10s}}
 `
 
-// pace is how the models of the suite speak.
-const pace = "events=60,delay=20ms,voice=m"
-
 // public is the lab of one fault of the suite.
 type public struct {
 	*lab
@@ -51,7 +48,7 @@ func newPublicOf(t *testing.T, d driver, policy, fault, fallback string) *public
 func slower(spec string) string {
 	parts := strings.Split(spec, ";")
 	for i, p := range parts {
-		parts[i] = pace + "," + p
+		parts[i] = simulator.Pace + "," + p
 	}
 	return strings.Join(parts, ";")
 }
@@ -71,20 +68,6 @@ func whole(t *testing.T) (text string) {
 		p.close()
 	})
 	return text
-}
-
-// most returns the largest number of calls that began within a span of time.
-func most(calls []simulator.Call, span time.Duration) (n int) {
-	for i := range calls {
-		k := 0
-		for _, c := range calls[i:] {
-			if c.Started.Sub(calls[i].Started) < span {
-				k++
-			}
-		}
-		n = max(n, k)
-	}
-	return n
 }
 
 // TestPublicFaults is the suite of the sixteen public faults, at their published timings, streaming and not, in both planes: each answer is whole and exactly the one that
@@ -129,7 +112,7 @@ func TestPublicFaults(t *testing.T) {
 					if len(main) != c.asked[k] || len(spare) != c.fallback[k] {
 						t.Errorf("the primary was asked %d times, the fallback %d times, want %d and %d\n%s", len(main), len(spare), c.asked[k], c.fallback[k], testkit.Record(r))
 					}
-					if n := most(main, 1500*time.Millisecond); n > 2 {
+					if n := simulator.Most(main, 1500*time.Millisecond); n > 2 {
 						t.Errorf("%d primary attempts in 1.5 s", n)
 					}
 					if a.Took < c.from || a.Took >= 15*time.Second {
@@ -226,7 +209,7 @@ func TestPublicOutage(t *testing.T) {
 				}
 			}
 			main := p.main.Log()
-			if n := most(main, 1500*time.Millisecond); n > 2 {
+			if n := simulator.Most(main, 1500*time.Millisecond); n > 2 {
 				t.Errorf("%d primary attempts in 1.5 s", n)
 			}
 			if back < time.Minute || back > 90*time.Second {

@@ -21,9 +21,6 @@ import (
 	"github.com/sluice-gateway/sluice/router"
 )
 
-// voice makes all models of the soak say the same, at the suite's pace.
-const voice = "events=60,delay=20ms,voice=m,"
-
 // bench is one fault's primary and fallback, and the route to them.
 type bench struct {
 	simulator.Scenario
@@ -42,7 +39,7 @@ func benches(t *testing.T) (all []*bench, policy string) {
 		for _, kind := range []string{"stream", "json"} {
 			b := &bench{Scenario: s, route: s.Name + "-" + kind}
 			open := func(spec string) (*simulator.Server, string) {
-				sim := simulator.New(simulator.Options{Fault: func(*http.Request, string) string { return strings.Trim(voice+spec, ",") }})
+				sim := simulator.New(simulator.Options{Fault: func(*http.Request, string) string { return strings.Trim(simulator.Pace+","+spec, ",") }})
 				web := httptest.NewServer(sim)
 				t.Cleanup(web.Close)
 				return sim, web.URL
@@ -132,20 +129,6 @@ func (h *heard) event(data []byte) error {
 	return nil
 }
 
-// most is the largest number of calls that began within a span.
-func most(calls []simulator.Call, span time.Duration) (n int) {
-	for i := range calls {
-		k := 0
-		for _, c := range calls[i:] {
-			if c.Started.Sub(calls[i].Started) < span {
-				k++
-			}
-		}
-		n = max(n, k)
-	}
-	return n
-}
-
 // TestSoak is the suite of the sixteen public faults in real time, all at once, at their published timings, through a real Envoy (what the executor
 // carries) and through the embedded plane.
 func TestSoak(t *testing.T) {
@@ -203,7 +186,7 @@ func soak(t *testing.T, b *bench, url, want string) {
 			back = at
 		}
 	}
-	if n := most(b.main.Log(), 1500*time.Millisecond); n > 2 && b.Name != "s00" && b.Name != "s12" && b.Name != "s13" {
+	if n := simulator.Most(b.main.Log(), 1500*time.Millisecond); n > 2 && b.Name != "s00" && b.Name != "s12" && b.Name != "s13" {
 		t.Errorf("%s: %d primary attempts in 1.5 s", b.route, n)
 	}
 	if b.Name == "s15" && (back < time.Minute || back > 90*time.Second) {

@@ -47,6 +47,20 @@ type Call struct {
 	Ending    Ending
 }
 
+// Most returns the largest number of calls that began within a span of time.
+func Most(calls []Call, span time.Duration) (n int) {
+	for i := range calls {
+		k := 0
+		for _, c := range calls[i:] {
+			if c.Started.Sub(calls[i].Started) < span {
+				k++
+			}
+		}
+		n = max(n, k)
+	}
+	return n
+}
+
 // MarshalJSON writes the body as text and the times in RFC 3339; it is the form of GET /_sim/log.
 func (c Call) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {

@@ -136,6 +136,9 @@ var scenarios = []Scenario{
 // Scenarios returns the named faults: each name is a word of the fault language.
 func Scenarios() []Scenario { return slices.Clone(scenarios) }
 
+// Pace is how the models of the public suite speak, as a part of a fault's spec: all with one voice, so that one may go on where another broke off.
+const Pace = "events=60,delay=20ms,voice=m"
+
 // ScenarioList describes them for a command's help, one a line.
 func ScenarioList() string {
 	var b strings.Builder

@@ -54,7 +54,7 @@ telemetry: {access_log: on}
 func TestEnvoyUpdatesUnderLoad(t *testing.T) {
 	t.Parallel()
 	_, addr := provider(t, simulator.Options{})
-	sim, held, gate := gated(t, simulator.Options{})
+	_, held, gate := gated(t, simulator.Options{})
 	policy := func(i int) string {
 		return envoyReloadPolicy(reloads{addr: addr, held: held, model: fmt.Sprintf("version%d", i), connect: fmt.Sprintf("%dms", 3000+i%3), server: fmt.Sprintf(", body_limit: %dM", 8+i/5)})
 	}
@@ -67,7 +67,7 @@ func TestEnvoyUpdatesUnderLoad(t *testing.T) {
 	for i := range 50 {
 		open.Go(func() { streams <- patient(t.Context(), c, f.Gateway, chatBody(routes[i%2]+"-long", "hi", true, "")) })
 	}
-	streaming(t, sim, 50)
+	gate.await(t, 50)
 	l := startLoad(t, 4, func(k int64) error {
 		return chat(t.Context(), c, f.Gateway, chatBody(routes[k%2], "hi", k%4 < 2, "")).complete()
 	})
@@ -83,7 +83,7 @@ func TestEnvoyUpdatesUnderLoad(t *testing.T) {
 		t.Errorf("%d streams ended during the updates: %v", len(streams), <-streams)
 	}
 	l.more(t, max(1, 1000-l.answered.Load()))
-	close(gate)
+	close(gate.open)
 	open.Wait()
 	for range 50 {
 		if a := <-streams; a.complete() != nil {

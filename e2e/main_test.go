@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/internal/harness"
@@ -49,21 +50,38 @@ func provider(t *testing.T, o simulator.Options) (sim *simulator.Server, addr st
 	return sim, strings.TrimPrefix(s.URL, "http://")
 }
 
-// gated starts a simulated provider whose streams wait behind their first words: a value sent to the gate lets one go on, its closing all of them.
-func gated(t *testing.T, o simulator.Options) (sim *simulator.Server, addr string, gate chan struct{}) {
+// gate is where the streams of a provider wait, behind their first words, until it is opened.
+type gate struct {
+	reached atomic.Int64 // streams
+	open    chan struct{}
+}
+
+// gated starts a simulated provider whose streams wait at a gate.
+func gated(t *testing.T, o simulator.Options) (sim *simulator.Server, addr string, g *gate) {
 	t.Helper()
-	sim, gate = simulator.New(o), make(chan struct{})
+	sim, g = simulator.New(o), &gate{open: make(chan struct{})}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sim.ServeHTTP(&gatedWriter{ResponseWriter: w, gone: r.Context().Done(), gate: gate}, r)
+		sim.ServeHTTP(&gatedWriter{ResponseWriter: w, gone: r.Context().Done(), gate: g}, r)
 	}))
 	t.Cleanup(s.Close)
-	return sim, strings.TrimPrefix(s.URL, "http://"), gate
+	return sim, strings.TrimPrefix(s.URL, "http://"), g
+}
+
+// await waits until n streams are there.
+func (g *gate) await(t *testing.T, n int64) {
+	t.Helper()
+	harness.Poll(t, fmt.Sprintf("%d streams", n), func() error {
+		if got := g.reached.Load(); got < n {
+			return fmt.Errorf("%d", got)
+		}
+		return nil
+	})
 }
 
 type gatedWriter struct {
 	http.ResponseWriter
 	gone   <-chan struct{}
-	gate   <-chan struct{}
+	gate   *gate
 	writes int
 }
 
@@ -71,8 +89,9 @@ func (w *gatedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *gatedWriter) Write(b []byte) (int, error) {
 	if w.writes++; w.writes == 3 { // behind the role and the first content event
+		w.gate.reached.Add(1)
 		select {
-		case <-w.gate:
+		case <-w.gate.open:
 		case <-w.gone:
 		}
 	}

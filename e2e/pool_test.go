@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/simulator"
@@ -176,7 +175,7 @@ func TestCancelFreesTheSlot(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			lines := len(g.Err.Records("exchange"))
 			tc.leave(t)
-			harness.Within(t, 2*time.Second, "a free slot", func() error {
+			harness.Poll(t, "a free slot", func() error {
 				if n := atPool(t, addr, "requests_processing"); n != 0 {
 					return fmt.Errorf("%v requests are being processed", n)
 				}

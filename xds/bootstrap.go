@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"path/filepath"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -113,14 +114,14 @@ func (b *builder) node() string { return cmp.Or(b.NodeID, "sluice") }
 // policy that it has.
 func (b *builder) controlCluster() *clusterv3.Cluster {
 	who := &headerv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{write(wire.HeaderNode, b.node())}}
-	return b.ours(wire.ClusterControl, b.Control, &httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: http2(&corev3.Http2ProtocolOptions{
-			MaxConcurrentStreams:    number(cmp.Or(b.Streams, 10_000)),
-			InitialStreamWindowSize: number(1 << 20), InitialConnectionWindowSize: number(16 << 20),
-			ConnectionKeepalive: &corev3.KeepaliveSettings{Interval: seconds(30), Timeout: seconds(10)},
-		}),
-		HttpFilters: b.upstreamFilters(who),
-	})
+	options := &corev3.Http2ProtocolOptions{
+		MaxConcurrentStreams:    number(cmp.Or(b.Streams, 10_000)),
+		InitialStreamWindowSize: number(1 << 20), InitialConnectionWindowSize: number(16 << 20),
+	}
+	if !filepath.IsAbs(b.Control) { // a socket closes with its process; given up while that is only slow, the logs in it were lost
+		options.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: seconds(30), Timeout: seconds(10)}
+	}
+	return b.ours(wire.ClusterControl, b.Control, &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: http2(options), HttpFilters: b.upstreamFilters(who)})
 }
 
 // overload gives memory back before it is short, and then refuses instead of being killed.

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"pgregory.net/rapid"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
 )
@@ -222,12 +223,11 @@ func TestEnvoySaysWho(t *testing.T) {
 func local(t *testing.T, p *policies.Policy, params Params, executor string) (Params, string) {
 	t.Helper()
 	dir := t.TempDir()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	at, release, err := envoy.Reserve("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := free.Addr().String()
-	free.Close()
+	t.Cleanup(release)
 	out := testParams(p)
 	files(t)(p, &out)
 	out.Control, out.NodeID, out.Listen, out.Admin = params.Control, params.NodeID, at, filepath.Join(dir, "admin.sock")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sluice-gateway/sluice/internal/envoy"
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/policies"
 )
 
@@ -135,12 +137,12 @@ func newBench(t *testing.T) *bench {
 	}))
 	t.Cleanup(upstream.Close)
 	b.back = upstream.Listener.Addr().(*net.TCPAddr).Port
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	at, release, err := envoy.Reserve("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.port = free.Addr().(*net.TCPAddr).Port
-	_ = free.Close()
+	t.Cleanup(release)
+	b.port = int(netip.MustParseAddrPort(at).Port())
 	admin := filepath.Join(dir, "admin.sock")
 	b.process = &envoy.Process{Path: realEnvoy(t), Bootstrap: fmt.Appendf(nil, realBootstrap, admin, b.control), Admin: admin, Concurrency: 1,
 		Logger: testLogger(t), Exited: func(error) { b.restarts.Add(1) }}
@@ -224,30 +226,15 @@ func (b *bench) expect(word string) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // TestRealEnvoy walks one Envoy through a life: connect, follow, refuse, lose its control plane, crash, drain.
 func TestRealEnvoy(t *testing.T) {
 	b := newBench(t)
 	defer func() { b.stopProcess(); b.stop() }()
-	eventually(t, "Envoy connects", func() bool { return len(b.s.Status()) == 1 })
+	harness.Until(t, "Envoy connects", func() bool { return len(b.s.Status()) == 1 })
 	if err := b.publish(b.good("one")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "traffic", func() bool { word, err := b.ask(); return err == nil && word == "one" })
+	harness.Until(t, "traffic", func() bool { word, err := b.ask(); return err == nil && word == "one" })
 	if st := b.s.Status()[0]; !strings.HasPrefix(st.Version, "1.") || st.Ready != 1 || st.Generation != 1 {
 		t.Errorf("status %+v", st)
 	}
@@ -281,7 +268,7 @@ func (b *bench) refuses(t *testing.T) {
 				t.Errorf("publish: %v, want %s", err, test.want)
 			}
 			t.Logf("%v", err)
-			eventually(t, "the last accepted is back", func() bool {
+			harness.Until(t, "the last accepted is back", func() bool {
 				settled := true
 				for _, st := range b.s.Status()[0].Types {
 					settled = settled && !st.Pending
@@ -289,7 +276,7 @@ func (b *bench) refuses(t *testing.T) {
 				return settled
 			})
 			b.expect("one")
-			eventually(t, "new clusters are gone", func() bool { return !strings.Contains(b.admin("clusters"), "up-two::") })
+			harness.Until(t, "new clusters are gone", func() bool { return !strings.Contains(b.admin("clusters"), "up-two::") })
 			if g := b.s.Generation("real"); g != 1 {
 				t.Errorf("served by generation %d", g)
 			}
@@ -311,7 +298,7 @@ func (b *bench) follows(t *testing.T) {
 		for range 25 {
 			b.expect(words[i%3])
 		}
-		eventually(t, "the older one may go", func() bool { return b.s.Retire(b.generation - 1) })
+		harness.Until(t, "the older one may go", func() bool { return b.s.Retire(b.generation - 1) })
 	}
 	if n := finish(); n == 0 || lost.Load() > 0 {
 		t.Errorf("%d of %d requests lost during 20 updates", lost.Load(), n)
@@ -319,7 +306,7 @@ func (b *bench) follows(t *testing.T) {
 	if !b.s.Retire(1) {
 		t.Error("the first generation stays")
 	}
-	eventually(t, "retired clusters are gone", func() bool { return strings.Count(b.admin("clusters"), "::added_via_api::true") == 1 })
+	harness.Until(t, "retired clusters are gone", func() bool { return strings.Count(b.admin("clusters"), "::added_via_api::true") == 1 })
 }
 
 // load asks all the time until finish, which returns how often.
@@ -354,7 +341,7 @@ func (b *bench) survivesControlPlane(t *testing.T) {
 	if err := b.publish(last); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "ready again", func() bool { return b.s.Ready("real") == 1 })
+	harness.Until(t, "ready again", func() bool { return b.s.Ready("real") == 1 })
 	if n := finish(); n == 0 || lost.Load() > 0 {
 		t.Errorf("%d of %d requests lost without control plane", lost.Load(), n)
 	}
@@ -366,9 +353,9 @@ func (b *bench) survivesControlPlane(t *testing.T) {
 
 func (b *bench) survivesCrash(t *testing.T) {
 	b.admin("quitquitquit")
-	eventually(t, "restart", func() bool { return b.restarts.Load() == 1 })
-	eventually(t, "traffic after a restart", func() bool { word, err := b.ask(); return err == nil && word == "green" })
-	eventually(t, "ready after a restart", func() bool { return b.s.Ready("real") == 1 })
+	harness.Until(t, "restart", func() bool { return b.restarts.Load() == 1 })
+	harness.Until(t, "traffic after a restart", func() bool { word, err := b.ask(); return err == nil && word == "green" })
+	harness.Until(t, "ready after a restart", func() bool { return b.s.Ready("real") == 1 })
 }
 
 func (b *bench) drains(t *testing.T) {
@@ -388,7 +375,7 @@ func (b *bench) drains(t *testing.T) {
 	defer cancel()
 	drained := make(chan error, 1)
 	go func() { drained <- b.process.Drain(ctx) }()
-	eventually(t, "told to go", func() bool { return strings.Contains(b.admin("server_info"), `"state": "DRAINING"`) })
+	harness.Until(t, "told to go", func() bool { return strings.Contains(b.admin("server_info"), `"state": "DRAINING"`) })
 	select {
 	case err := <-drained:
 		t.Errorf("drained with a request running: %v", err)
@@ -401,7 +388,7 @@ func (b *bench) drains(t *testing.T) {
 	if got := <-body; got != "begin end <nil>" {
 		t.Errorf("the running request: %s", got)
 	}
-	eventually(t, "no new connection", func() bool {
+	harness.Until(t, "no new connection", func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
 		if err == nil {
 			_ = c.Close()

@@ -73,23 +73,11 @@ func planeParams(p *policies.Policy, o envoyFlags, dir string) (xds.Params, erro
 		params.Control, params.Claim, params.Edge = o.Control, o.Claim, o.Edge
 		params.Mutual = &xds.Mutual{CA: o.CA, Cert: o.Cert, Key: o.Key}
 	}
-	params.Listen, err = fixed(p.Server.Listen)
-	return params, err
-}
-
-// fixed gives an address with port 0 a port that is free now: Envoy would choose one and not tell.
-func fixed(listen string) (string, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil || port != "0" {
-		return listen, err
-	}
-	l, err := net.Listen("tcp", listen)
+	params.Listen, _, err = envoy.Reserve(p.Server.Listen) // for as long as this process lives
 	if err != nil {
-		return "", fmt.Errorf("server.listen: %w", err)
+		return params, fmt.Errorf("server.listen: %w", err)
 	}
-	defer l.Close()
-	_, port, err = net.SplitHostPort(l.Addr().String())
-	return net.JoinHostPort(host, port), err
+	return params, nil
 }
 
 // policyParams are what resources take from the policy and from what is known of providers and engines.

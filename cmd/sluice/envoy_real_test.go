@@ -341,9 +341,10 @@ func TestEnvoyElsewhere(t *testing.T) {
 	mutualPair(t, cert, key)
 	var at [3]string
 	for i := range at {
-		var err error
-		at[i], err = fixed("127.0.0.1:0")
+		fixed, release, err := envoy.Reserve("127.0.0.1:0")
 		must(t, err)
+		at[i] = fixed
+		release() // this process listens there
 	}
 	r := serve(t, envoyPolicy(url, "rule", "", ", envoy: {binary: external}"), "--plane", "envoy",
 		"--control", at[0], "--claim", at[1], "--edge", at[2], "--control-ca", cert, "--control-cert", cert, "--control-key", key)

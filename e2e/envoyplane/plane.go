@@ -119,7 +119,11 @@ func Start(t testing.TB, o Options) *Plane {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	p := &Plane{t: t, log: o.Logger, built: o.Built, Table: proxy.NewTable(), Params: params(dir)}
-	p.Addr = freePort(t)
+	var release func()
+	if p.Addr, release, err = envoy.Reserve("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	p.Params.Listen, p.URL = p.Addr, "http://"+p.Addr
 	if o.Params != nil {
 		o.Params(&p.Params)
@@ -155,16 +159,6 @@ func params(dir string) xds.Params {
 			{Key: wire.KeyCached, Path: []string{"usage", "prompt_tokens_details", "cached_tokens"}},
 		},
 	}
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (p *Plane) assemble(o Options) {

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/internal/harness"
 )
 
 // standIn writes a shell script that plays Envoy.
@@ -49,22 +51,6 @@ func (o *output) String() string {
 
 func (o *output) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(o, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// eventually polls with a generous deadline.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func TestFind(t *testing.T) {
@@ -115,7 +101,7 @@ while :; do sleep 0.05; done
 		b, _ := os.ReadFile(filepath.Join(dir, name))
 		return string(b)
 	}
-	eventually(t, "third start", func() bool {
+	harness.Until(t, "third start", func() bool {
 		return strings.Count(read("args"), "\n") == 3 && strings.Count(out.String(), "source=envoy") >= 10
 	})
 	if took := time.Since(began); took < 3*backOffFirst {
@@ -179,12 +165,12 @@ func TestEnvoyDiesWithSluice(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the stand-in runs", func() bool { return exists("up") })
+	harness.Until(t, "the stand-in runs", func() bool { return exists("up") })
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = c.Wait()
-	eventually(t, "the stand-in goes", func() bool { return exists("term") })
+	harness.Until(t, "the stand-in goes", func() bool { return exists("term") })
 }
 
 func TestLineWriter(t *testing.T) {
@@ -251,7 +237,7 @@ func TestDrain(t *testing.T) {
 	mu.Lock()
 	stuck, calls = true, nil
 	mu.Unlock()
-	short, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	short, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	if err := p.Drain(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a request that never ends: %v", err)

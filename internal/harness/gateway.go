@@ -159,16 +159,21 @@ func Mock(t testing.TB, sluice string, flags ...string) string {
 	return strings.TrimSuffix(addr, "/v1")
 }
 
+// Until polls for a condition that has no more to say than whether it holds.
+func Until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	Poll(t, what, func() error {
+		if !holds() {
+			return errors.New("not so")
+		}
+		return nil
+	})
+}
+
 // Poll asks until the answer is nil.
 func Poll(t testing.TB, what string, ask func() error) {
 	t.Helper()
-	Within(t, Patience, what, ask)
-}
-
-// Within is Poll with a limit that is a promise of the product, not only patience.
-func Within(t testing.TB, limit time.Duration, what string, ask func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(Patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -177,7 +182,7 @@ func Within(t testing.TB, limit time.Duration, what string, ask func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not in %v: %v", what, limit, err)
+			t.Fatalf("%s: not in %v: %v", what, Patience, err)
 		}
 		<-tick.C
 	}

@@ -550,9 +550,8 @@ func TestHandOver(t *testing.T) {
 	if c := chainOf(t, r); !slices.Equal(c, []string{"sluice_executor"}) || r.GetRequestBody().GetResponse().BodyMutation != nil {
 		t.Fatalf("got %v", r)
 	}
-	start := time.Now()
-	if a := w.claim(id, false); a.Code != 200 || time.Since(start) > 200*time.Millisecond {
-		t.Errorf("%d after %v", a.Code, time.Since(start))
+	if a := w.claim(id, false); a.Code != 200 {
+		t.Errorf("%d %s", a.Code, a.Body)
 	}
 	if rec := w.record(); len(rec.Attempts) != 2 || rec.Attempts[0].Cause != "not_sent" || rec.Attempts[1].Provider != "far" {
 		t.Errorf("%+v", rec.Attempts)

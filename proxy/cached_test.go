@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/internal/testkit"
+	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
@@ -58,9 +59,9 @@ func same(t testing.TB, route, steps string, header ...string) *testkit.Request 
 }
 
 // inLab runs f in a lab with one slow provider.
-func inLab(t *testing.T, policy, finish string, f func(l *lab, up *slow)) {
+func inLab(t *testing.T, policy, finish string, f func(l *lab, up *slow), options ...func(*proxy.Options)) {
 	synctest.Test(t, func(t *testing.T) {
-		l, up := newLab(t, policy), &slow{finish: finish}
+		l, up := newLab(t, policy, options...), &slow{finish: finish}
 		l.serve("one.test:9000", up)
 		f(l, up)
 		l.close()

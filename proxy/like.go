@@ -136,7 +136,7 @@ func (x *Exchange) embed(i int) (up Upstream, asks bool) {
 	x.rec.Embedding, x.attempt = a.rec, a
 	base, err := x.acquireNow(a)
 	if err != nil {
-		x.embedFailed(err, unsent(err))
+		x.bookEmbedding(err, unsent(err))
 		return Upstream{}, false
 	}
 	u := *base
@@ -229,8 +229,17 @@ func (x *Exchange) liken() *Reply {
 	return r
 }
 
-// embedFailed books that there is no embedding, and goes on with the plan as if the cache had nothing.
+// embedFailed goes on with the plan as if the cache had nothing.
 func (x *Exchange) embedFailed(err *llm.Error, cause string) Verdict {
+	x.bookEmbedding(err, cause)
+	if !time.Now().Before(x.total) {
+		return x.giveUp(x.cause(CauseLimit, nil))
+	}
+	return Verdict{Action: Next, Attempt: x.caching.like.next}
+}
+
+// bookEmbedding ends a request for an embedding that brought none.
+func (x *Exchange) bookEmbedding(err *llm.Error, cause string) {
 	a := x.attempt
 	a.rec.Class, a.rec.Cause = err.Class, cause
 	act := policies.ActionFor(string(err.Class))
@@ -240,10 +249,6 @@ func (x *Exchange) embedFailed(err *llm.Error, cause string) Verdict {
 	x.tell(a, err, act, cause)
 	x.endAttempt(a)
 	x.attempt = nil
-	if !time.Now().Before(x.total) {
-		return x.giveUp(x.cause(CauseLimit, nil))
-	}
-	return Verdict{Action: Next, Attempt: x.caching.like.next}
 }
 
 // learn keeps the answer for like questions.

@@ -23,9 +23,12 @@ const (
 	genitive      // the word before it is whose the next ones are
 )
 
+// typography writes signs that have several forms in one, and keeps the separators of forms out.
+var typography = strings.NewReplacer("’", "'", "‘", "'", "−", "-", sepFlag, " ", sepPhrase, " ", sepWord, " ")
+
 // tokens cuts a text into words.
 func tokens(text string) []word {
-	t := tokenizer{text: strings.NewReplacer("’", "'", "‘", "'", "\x1c", " ", "\x1e", " ", "\x1f", " ").Replace(strings.ToValidUTF8(text, "\uFFFD")), begins: true}
+	t := tokenizer{text: typography.Replace(strings.ToValidUTF8(text, "\uFFFD")), begins: true}
 	t.shouts = strings.ToUpper(t.text) == t.text
 	for t.at < len(t.text) {
 		r, n := utf8.DecodeRuneInString(t.text[t.at:])
@@ -154,10 +157,9 @@ func (t *tokenizer) plain(s string) {
 }
 
 func (t *tokenizer) number(s string) {
-	for thousands.MatchString(s) {
+	for strings.Contains(s, ",") && thousands.MatchString(s) {
 		s = thousands.ReplaceAllString(s, "$1$2")
 	}
-	s = strings.ReplaceAll(s, "−", "-")
 	if m := measured.FindStringSubmatch(s); m != nil && !ordinal.MatchString(s) {
 		t.push(word{text: m[1], exact: true})
 		t.push(word{text: alike(strings.ToLower(m[2])), exact: true})

@@ -1,5 +1,5 @@
 # make run    the quick start: a real small model as the pool, an external provider, Sluice in front
-# make test   everything: unit tests with the race detector, then the real clients against the real model
+# make test   everything: unit tests with the race detector, then the real clients against the real model, and two minutes of composed faults
 # make soak   the sixteen public faults in real time, embedded and behind a real Envoy, then ten minutes of composed faults
 # make check  what a change must pass before review
 # make bench  Sluice, a lean proxy and no proxy, side by side

@@ -26,9 +26,10 @@ type Params struct {
 	Prior     [NumClasses]float64 // the class table: gain, -1 … 1
 	Sharpness float64             // what the classes' logits are multiplied with before the softmax, so that probabilities hold
 	Shift     [NumClasses]float64 // … and what is added to them then
-	// TableShare is the share of the class table in the gain of a familiar text, by head.
-	TableShare [numHeads]float64
-	// Doubt are three values of novelty: up to the first the gain is learned, at the second it is the class table's, at the third the heuristic's.
+	// PriorShare is what the gain of a familiar text has, by head, of the class table with HeuristicShare of the heuristic in it.
+	PriorShare     [numHeads]float64
+	HeuristicShare float64
+	// Doubt are three values of novelty: from the first on that share grows, at the second it is all, at the third the heuristic alone is.
 	Doubt [3]float64
 
 	Mean, Scale [numDense]float32 // of the dense features: (x - mean) * scale
@@ -46,7 +47,7 @@ const denseMax = DenseMax
 // DenseMax is the cap.
 const DenseMax = 3
 
-const modelMagic = "sluice router 2\n"
+const modelMagic = "sluice router 3\n"
 
 //go:embed model.bin
 var embedded []byte

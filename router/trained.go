@@ -204,12 +204,13 @@ func (t *Trained) judge(r *reading) Class {
 	return c
 }
 
-// blend mixes the gain: what was learned with a share of the class table, the table alone as a text grows new, and the heuristic where
-// nothing is known of it.
+// blend mixes the gain: what was learned with a share of what is known without it, the class table and some of the heuristic; that alone as a text
+// grows new, and the heuristic where nothing is known of it.
 func (m *Model) blend(kind int, learned, table, heuristic, novelty float64) float64 {
-	share := m.TableShare[kind]
+	prior := table + m.HeuristicShare*(heuristic-table)
+	share := m.PriorShare[kind]
 	share += (1 - share) * ramp(novelty, m.Doubt[0], m.Doubt[1])
-	gain := learned + share*(table-learned)
+	gain := learned + share*(prior-learned)
 	gain += ramp(novelty, m.Doubt[1], m.Doubt[2]) * (heuristic - gain)
 	return math.Tanh(gain)
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -135,6 +136,35 @@ func TestEmbeddedModelIsSmall(t *testing.T) {
 	}
 	if _, err := ReadModel([]byte("hello")); err == nil {
 		t.Error("what is no model was read")
+	}
+}
+
+// TestModelCostsLittle bounds what a process pays for the model beside its bytes: the limits are 4 MB of the binary and 20 MB of memory.
+func TestModelCostsLittle(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := ReadModel(embedded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Classifier().Classify(Prompt{Text: "hello"})
+	runtime.ReadMemStats(&after)
+	memory := after.TotalAlloc - before.TotalAlloc
+	t.Logf("%.2f MB of the binary; a start allocates %.2f MB", float64(len(embedded))/1e6, float64(memory)/1e6)
+	if len(embedded) >= 4e6 || memory >= 20e6 {
+		t.Errorf("%d bytes, %d bytes allocated", len(embedded), memory)
+	}
+}
+
+// BenchmarkStart makes a classifier of the model's bytes, as a process does once.
+func BenchmarkStart(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		m, err := ReadModel(embedded)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.Classifier().Classify(Prompt{Text: "hello"})
 	}
 }
 

@@ -41,7 +41,7 @@ func (t *Trained) Why(p Prompt, n int) []Weight {
 	var z [numDense]float32
 	m.normalise(&r.dense, &z)
 	c := t.judge(r)
-	counts := 1 - m.TableShare[r.kind]
+	counts := 1 - m.PriorShare[r.kind]
 	counts *= 1 - ramp(c.Novelty, m.Doubt[0], m.Doubt[1])
 	counts *= 1 - ramp(c.Novelty, m.Doubt[1], m.Doubt[2])
 	sums := map[string]float64{}

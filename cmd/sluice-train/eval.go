@@ -48,17 +48,12 @@ func (c *evalCmd) Run(out io.Writer) error {
 		return err
 	}
 	if c.Splits {
-		e.Splits(d, train.Options{Seed: c.Seed, Prior: m.Prior})
+		e.Splits(d, train.Options{Seed: c.Seed, Prior: m.Prior, Quick: true})
 	}
 	for _, s := range d.Sets() {
 		e.Gain(&s)
 	}
-	var natural []*train.Row
-	for i := range d.Natural {
-		if r := &d.Natural[i]; r.Dev() {
-			natural = append(natural, r)
-		}
-	}
+	natural := d.ForMeasuring()
 	if err := c.classes(e, "natural prompts", natural); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 type commands struct {
 	Train trainCmd `cmd:"" help:"Train the model and write it."`
 	Eval  evalCmd  `cmd:"" help:"Measure a model on the rows for measuring, or on files."`
+	Card  cardCmd  `cmd:"" help:"Write the card of the model in the binary: what it is, what it scores, what it is bad at. Many minutes."`
 }
 
 // trainCmd is `sluice-train train`.

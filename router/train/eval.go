@@ -32,13 +32,17 @@ func (d *Data) Sets() []Set {
 			sets[k].Rows = append(sets[k].Rows, r)
 		}
 	}
-	natural := Set{Name: "natural, hard and easy"}
+	return append(sets, Set{Name: "natural, hard and easy", Rows: d.ForMeasuring()})
+}
+
+// ForMeasuring returns the natural prompts of the dev split.
+func (d *Data) ForMeasuring() (rows []*Row) {
 	for i := range d.Natural {
 		if r := &d.Natural[i]; r.Dev() {
-			natural.Rows = append(natural.Rows, r)
+			rows = append(rows, r)
 		}
 	}
-	return append(sets, natural)
+	return rows
 }
 
 // gain returns what the strong model adds to a row, and whether the row says.
@@ -64,6 +68,9 @@ type Eval struct {
 	Prior      [router.NumClasses]float64
 	Seed       uint64
 	Out        io.Writer
+
+	Behind   []string // what costs nothing and orders no worse than the router, by set
+	Accuracy float64  // of the class, on the rows last measured
 }
 
 func (e *Eval) rng() *rand.Rand { return rand.New(rand.NewPCG(e.Seed, 4)) }
@@ -73,6 +80,9 @@ type scored struct {
 	name  string
 	score []float64
 }
+
+// plainWays is how many of the ways to order prompts are the router and those that cost nothing; the others are bounds.
+const plainWays = 4
 
 // Gain prints how well a set's prompts are ordered by what a strong model adds, beside the ways that cost nothing to have.
 func (e *Eval) Gain(s *Set) {
@@ -100,10 +110,17 @@ func (e *Eval) Gain(s *Set) {
 		return
 	}
 	fmt.Fprintf(e.Out, "\n%s (%d prompts)\n%-14s %-22s %-10s %6s %6s\n", s.Name, len(gain), "ordered by", "APGR, 95 % interval", "RouteLLM's", "CPT50", "CPT80")
-	for _, w := range ways {
+	var router float64
+	for i, w := range ways {
 		b := bootstrap(len(gain), e.rng(), func(items []int) float64 { return Fine(pick(w.score, items), pick(gain, items), rng) })
 		fmt.Fprintf(e.Out, "%-14s %.3f  %.3f .. %.3f   %.3f      %5.1f  %5.1f\n", w.name, b.value, b.low, b.high, RouteLLM(w.score, gain),
 			100*CPT(w.score, gain, .5), 100*CPT(w.score, gain, .8))
+		switch {
+		case i == 0:
+			router = b.value
+		case i < plainWays && b.value >= router:
+			e.Behind = append(e.Behind, fmt.Sprintf("%s: %s %.3f, the router %.3f", s.Name, w.name, b.value, router))
+		}
 	}
 }
 
@@ -140,6 +157,9 @@ func (e *Eval) Classes(name string, rows []*Row) [10]bin {
 			}
 			return n / float64(len(items))
 		})
+		if w.name == "router" {
+			e.Accuracy = b.value
+		}
 		fmt.Fprintf(e.Out, "%-14s %.3f  %.3f .. %.3f   %.3f\n", w.name, b.value, b.low, b.high, macroF1(want, w.got, router.NumClasses))
 	}
 	bins, ece := reliability(sure, right)

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"container/list"
-	"math"
 	"sync"
 	"time"
 )
@@ -33,13 +32,12 @@ type partition struct {
 	count  int // questions that are not forgotten
 }
 
-// block is a piece of a partition. The heads of its vectors lie one after the other, since a search reads all of them.
+// block is a piece of a partition. The hashes of its questions' words lie one after the other, since a search reads all of them.
 type block struct {
-	part  *partition
-	heads []float32
-	rests []float32 // the length of what follows each head
-	all   []*learnt
-	count int // that are not forgotten
+	part   *partition
+	hashes []uint64
+	all    []*learnt
+	count  int // that are not forgotten
 }
 
 // learnt is a question whose answer is known.
@@ -52,14 +50,8 @@ type learnt struct {
 
 func (l *learnt) size() int { return l.question.size() + l.entry.size() + questionOverhead }
 
-const (
-	// headLen is how many numbers of a vector are looked at first: with the lengths of what follows they rule nearly every question out.
-	headLen = 64
-	// blockLen is how many questions a block holds.
-	blockLen = 512
-	// slack is more than rounding takes from a bound.
-	slack = 1e-5
-)
+// blockLen is how many questions a block holds.
+const blockLen = 512
 
 func newIndex(questions, limit int) *index {
 	return &index{questions: questions, limit: limit, parts: map[Key]*partition{}, order: list.New()}
@@ -73,21 +65,16 @@ func (x *index) find(k Key, q *Question, threshold float32, counts func(*Entry) 
 	if p == nil || p.width != len(q.vector) {
 		return nil, 0
 	}
-	head, tail := q.cut()
-	rest := length(tail)
 	for _, b := range p.blocks {
-		for i, r := range b.rests {
-			at := i * len(head)
-			like := dot(head, b.heads[at:at+len(head)])
-			if like+rest*r < threshold-slack { // what follows cannot make up for it
+		for i, h := range b.hashes {
+			if h != q.hash {
 				continue
 			}
 			l := b.all[i]
 			if l.entry == nil || !l.question.wording.Same(q.wording) {
 				continue
 			}
-			_, other := l.question.cut()
-			if like += dot(tail, other); like >= threshold && counts(l.entry) { // of equals the last one counts: it is the newest
+			if like := dot(q.vector, l.question.vector); like >= threshold && counts(l.entry) { // of equals the last one counts: it is the newest
 				best, likeness, threshold = l.entry, like, like
 			}
 		}
@@ -134,8 +121,7 @@ func (p *partition) add(l *learnt) {
 		n++
 	}
 	b := p.blocks[n-1]
-	head, tail := l.question.cut()
-	b.heads, b.rests, b.all = append(b.heads, head...), append(b.rests, length(tail)), append(b.all, l)
+	b.hashes, b.all = append(b.hashes, l.question.hash), append(b.all, l)
 	b.count++
 	p.count++
 	l.block = b
@@ -191,6 +177,3 @@ func (x *index) size() (questions, bytes int) {
 	defer x.mu.RUnlock()
 	return x.order.Len(), x.bytes
 }
-
-// length is a vector's.
-func length(v []float32) float32 { return float32(math.Sqrt(float64(dot(v, v)))) }

@@ -81,10 +81,10 @@ func TestLike(t *testing.T) {
 	}
 }
 
-// TestIndexIsExact: the search that rules most questions out by their heads finds what looking at every one finds.
+// TestIndexIsExact: of all questions with the same words the likeliest is found.
 func TestIndexIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		width := rapid.SampledFrom([]int{1, 3, headLen, headLen + 1, 384}).Draw(t, "width")
+		width := rapid.SampledFrom([]int{1, 3, 8, 9, 384}).Draw(t, "width")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		near := rapid.Float64Range(0, 2).Draw(t, "near") // how far the questions are from one another
 		some := func() []float32 {
@@ -114,9 +114,9 @@ func TestIndexIsExact(t *testing.T) {
 		threshold := float32(rapid.Float64Range(-1, 1).Draw(t, "threshold"))
 		e, likeness := x.find(k, q, threshold, func(*Entry) bool { return true })
 		switch {
-		case e == nil && best > threshold+slack:
+		case e == nil && best >= threshold:
 			t.Fatalf("nothing found above %f, though there is %f", threshold, best)
-		case e != nil && math.Abs(float64(likeness-best)) > slack:
+		case e != nil && likeness != best:
 			t.Fatalf("found %f, though there is %f", likeness, best)
 		}
 	})
@@ -165,27 +165,28 @@ func TestIndexIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkLike looks up among as many questions as a partition may hold, with MiniLM's 384 numbers each. The questions of far have nothing to do with
-// one another; those of near are about one matter.
+// BenchmarkLike looks up among as many questions as a partition may hold, with MiniLM's 384 numbers each: all in other words, as it should be, and all in the
+// same words, as it never is.
 func BenchmarkLike(b *testing.B) {
-	for _, bc := range []struct {
-		name   string
-		common float64 // what all vectors share
-	}{{"far", 0}, {"near", 1.5}} {
-		b.Run(bc.name, func(b *testing.B) {
+	for _, words := range []string{"other", "same"} {
+		b.Run(words, func(b *testing.B) {
 			r := rand.New(rand.NewPCG(1, 2))
 			some := func() []float32 {
 				v := make([]float32, 384)
 				for i := range v {
-					v[i] = float32(bc.common + r.NormFloat64())
+					v[i] = float32(r.NormFloat64())
 				}
 				return v
 			}
 			x, k := newIndex(maxQuestions, 1<<30), KeyOf("a")
-			for range maxQuestions {
-				x.learn(k, question(b, "another", some()...), entry("acme", "x"), now)
+			for i := range maxQuestions {
+				text := words
+				if words == "other" {
+					text = fmt.Sprint("question ", i)
+				}
+				x.learn(k, question(b, text, some()...), entry("acme", "x"), now)
 			}
-			q := question(b, "this", some()...)
+			q := question(b, "same", some()...)
 			b.ReportAllocs()
 			for b.Loop() {
 				x.find(k, q, 0.9, func(*Entry) bool { return true })

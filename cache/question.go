@@ -11,6 +11,7 @@ import (
 type Question struct {
 	vector  []float32 // of length 1
 	wording wording.Form
+	hash    uint64 // of the wording
 }
 
 // ErrVector says that an embedding has no direction: it is empty, zero, not finite or too long.
@@ -32,17 +33,11 @@ func NewQuestion(w wording.Form, vector []float32) (*Question, error) {
 	for i, v := range vector {
 		vector[i] = float32(float64(v) * scale)
 	}
-	return &Question{vector, w}, nil
+	return &Question{vector, w, w.Hash()}, nil
 }
 
 // size is about what the question takes, in bytes.
 func (q *Question) size() int { return 4*len(q.vector) + q.wording.Size() }
-
-// cut parts the vector into its head and what follows.
-func (q *Question) cut() (head, tail []float32) {
-	n := min(headLen, len(q.vector))
-	return q.vector[:n], q.vector[n:]
-}
 
 // dot is the scalar product of two vectors of one length. Four sums at a time keep the processor's adders busy.
 func dot(a, b []float32) float32 {

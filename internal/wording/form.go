@@ -1,6 +1,7 @@
 package wording
 
 import (
+	"hash/fnv"
 	"slices"
 	"strings"
 )
@@ -14,6 +15,13 @@ type Form struct{ text string }
 
 // Same reports whether two texts of these forms can be the same question. What has no form is like nothing, itself included.
 func (f Form) Same(g Form) bool { return f.text != "" && f.text == g.text }
+
+// Hash is equal for equal forms, and as a rule for no others.
+func (f Form) Hash() uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(f.text)) // a hash never fails to write
+	return h.Sum64()
+}
 
 // Exists reports whether the text has a form.
 func (f Form) Exists() bool { return f.text != "" }

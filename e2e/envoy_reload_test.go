@@ -126,7 +126,7 @@ func (f *fleet) envoys(t *testing.T) []xds.NodeStatus {
 }
 
 // TestEnvoyRefusesAnUpdate makes edits that this gateway takes for good and only an Envoy can refuse, of a cluster and of the listener. (An edit
-// that spoils a route is not known: xds tests that one with a route of its own making.) Under load the old policy stays, nothing is lost, and the log, a
+// that spoils a route is not known: TestRefusedRoute of envoyplane spoils one itself.) Under load the old policy stays, nothing is lost, and the log, a
 // metric and the status name the line.
 func TestEnvoyRefusesAnUpdate(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,7 @@ type Plane struct {
 	process  *envoy.Process
 	mu       sync.Mutex
 	built    func(*xds.Resources)
+	tried    int       // releases, refused ones among them
 	releases []release // ascending
 	records  []*telemetry.Record
 	stop     []func() // in order
@@ -73,7 +74,7 @@ type release struct {
 	resources  *xds.Resources
 }
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Binary finds the Envoy of $ENVOY_PATH, or the one that scripts/fetch put there.
 func Binary(t testing.TB) string {
@@ -276,7 +277,8 @@ func (p *Plane) publish(policy *policies.Policy, s *proxy.Snapshot) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	p.mu.Lock()
-	generation := len(p.releases) + 1
+	p.tried++
+	generation := p.tried
 	p.mu.Unlock()
 	if err := p.Control.Publish(ctx, r, generation); err != nil {
 		return fmt.Errorf("generation %d: %w", generation, err)

@@ -1,0 +1,135 @@
+//go:build real
+
+package envoyplane
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/llm"
+)
+
+const (
+	counted = `{"id":"c","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":2}}}`
+	done    = "data: [DONE]\n\n"
+	// What a model says about usage is not usage: as text, in another object, under another name.
+	talk = `data: {"id":"c","choices":[{"delta":{"content":"\"usage\": {\"prompt_tokens\": 77} \\"}}],"more":{"usage":{"prompt_tokens":78}},"usages":{"prompt_tokens":79}}` + "\n\n"
+)
+
+// streams are what a provider may send, and the figures that are to be read of it; none = it is estimated.
+var streams = []struct {
+	name, text string
+	zipped     bool
+	want       *llm.Usage
+}{
+	{"plain", "data: " + counted + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"CRLF", strings.ReplaceAll("data: "+counted+"\n\n"+done, "\n", "\r\n"), false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"no space, spaces within", `data:{ "usage" : { "completion_tokens" : 3 , "prompt_tokens" : 9 } , "choices" : [ ] }` + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3}},
+	{"no end of line at the end", "data: " + counted, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"what is said about usage", talk + "data: " + counted + "\n\n" + talk + done, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"only what is said about usage", talk + done, false, nil},
+	{"null until the last one", `data: {"choices":[],"usage":null}` + "\n\ndata: " + counted + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"several: the last one", `data: {"usage":{"prompt_tokens":8,"completion_tokens":1}}` + "\n\ndata: " + counted + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"comments and other fields", ": " + counted + "\n\nevent: x\nid: {\"usage\":{\"prompt_tokens\":5}}\ndata: " + counted + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"not JSON", "data: {\"usage\": {nonsense\n\ndata: \"usage\": {\"prompt_tokens\":5}\n\ndata: {\"a\":\"\\\n\n" + done, false, nil},
+	{"a line that is too long, then the figures", `data: {"choices":[{"delta":{"content":"` + strings.Repeat("a", 100_000) + `"}}]}` + "\n\ndata: " + counted + "\n\n" + done,
+		false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"compressed all the same", "data: " + counted + "\n\n" + done, true, nil},
+}
+
+// TestStreamUsage: the figures of a stream that Envoy carries, cut into chunks at every byte.
+func TestStreamUsage(t *testing.T) {
+	var parts [][]byte
+	header := http.Header{}
+	next := make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for name := range header {
+			w.Header().Set(name, header.Get(name))
+		}
+		for _, part := range parts {
+			_, _ = w.Write(part)
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-next: // the client has it, so Envoy has seen it as a chunk of its own
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(upstream.Close)
+	p := Start(t, Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Policy: Compile(t, fmt.Appendf(nil, `version: 1
+providers:
+  p: {dialect: openai, base_url: %q}
+models:
+  m: {provider: p, name: m}
+routes:
+  auto: {rules: [{use: [m]}], carrier: envoy}
+`, upstream.URL+"/v1"))})
+	c := http.Client{Transport: &http.Transport{DisableCompression: true}}
+	t.Cleanup(c.CloseIdleConnections)
+	asked := 0
+	stream := func(t *testing.T, cut ...[]byte) {
+		t.Helper()
+		parts = cut
+		r, err := c.Post(p.URL+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"auto","stream":true,"messages":[{"role":"user","content":"hi"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		for i, part := range cut {
+			got := make([]byte, len(part))
+			if _, err := io.ReadFull(r.Body, got); err != nil || !bytes.Equal(got, part) {
+				t.Fatalf("part %d: %q, want %q: %v", i, got, part, err)
+			}
+			next <- struct{}{}
+		}
+		if rest, err := io.ReadAll(r.Body); err != nil || len(rest) > 0 {
+			t.Fatalf("%q %v", rest, err)
+		}
+		asked++
+	}
+	check := func(t *testing.T, from int, want *llm.Usage) {
+		t.Helper()
+		for _, rec := range p.Settled(asked)[from:] {
+			switch {
+			case rec.Carried != "envoy" || rec.Outcome != "ok":
+				t.Errorf("%s by %s", rec.Outcome, rec.Carried)
+			case want == nil && rec.UsageKind != llm.UsageEstimated, want != nil && (rec.UsageKind != llm.UsageReported || rec.Usage != *want):
+				t.Errorf("%s %+v, want %+v", rec.UsageKind, rec.Usage, want)
+			}
+		}
+	}
+	for _, s := range streams {
+		t.Run(s.name, func(t *testing.T) {
+			text := []byte(s.text)
+			header.Del("Content-Encoding")
+			if s.zipped {
+				var b bytes.Buffer
+				z := gzip.NewWriter(&b)
+				_, _ = z.Write(text)
+				_ = z.Close()
+				text = b.Bytes()
+				header.Set("Content-Encoding", "gzip")
+			}
+			from := asked
+			stream(t, text)
+			if len(text) > 1000 {
+				stream(t, text[:70_000], text[70_000:])
+			} else {
+				stream(t, slices.Collect(slices.Chunk(text, 1))...)
+				for at := 1; at < len(text); at++ {
+					stream(t, text[:at], text[at:])
+				}
+			}
+			check(t, from, s.want)
+		})
+	}
+}

@@ -48,9 +48,9 @@ var limitTable = map[string][]limitRow{
 	},
 }
 
-// LimitHeaders names every header in which some provider says how long to wait or what is left, in lower case and sorted.
+// LimitHeaders names every header in which some provider says whether to ask again, how long to wait or what is left, in lower case and sorted.
 func LimitHeaders() []string {
-	found := map[string]bool{"retry-after": true, "retry-after-ms": true}
+	found := map[string]bool{"retry-after": true, "retry-after-ms": true, "x-should-retry": true}
 	for _, rows := range limitTable {
 		for _, row := range rows {
 			for _, name := range []string{row.limit, row.remaining, row.reset} {

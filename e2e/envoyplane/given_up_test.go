@@ -88,7 +88,7 @@ var gaveUp = map[string]string{
 	"broken-garbage": readsNothing, "broken-no-end": readsNothing, "broken-error-event": readsNothing, "stream-no-done": readsNothing,
 	"after-done": readsNothing, "pass-stream": readsNothing, "stream-from-json": readsNothing,
 	"fail-context": answersEnd, "fail-should-retry": answersEnd,
-	"fail-hang":    silenceEnds, "fail-timeout-everywhere": silenceEnds, "fail-total": silenceEnds,
+	"fail-hang": silenceEnds, "fail-timeout-everywhere": silenceEnds, "fail-total": silenceEnds,
 	"fail-quota": bodySwallowed,
 }
 

@@ -1,7 +1,6 @@
 package testkit
 
 import (
-	"bytes"
 	"io"
 	"net"
 	"os"
@@ -17,7 +16,7 @@ const window = 64 << 10
 type pipe struct {
 	mu     sync.Mutex
 	moved  sync.Cond
-	buf    bytes.Buffer
+	held   ring
 	eof    bool  // the writer closed: what is held is still read
 	unread error // why the reader's side is gone
 	unsent error // why nothing can be written any more
@@ -70,11 +69,11 @@ func (p *pipe) Read(b []byte) (int, error) {
 			return 0, p.unread
 		case p.read.passed():
 			return 0, os.ErrDeadlineExceeded
-		case p.buf.Len() > 0:
+		case p.held.n > 0:
 			if p.cut > 0 && len(b) > p.cut {
 				b = b[:p.cut]
 			}
-			n, _ := p.buf.Read(b)
+			n := p.held.read(b)
 			p.moved.Broadcast()
 			return n, nil
 		case p.eof:
@@ -100,9 +99,9 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 		case len(b) == 0:
 			return n, nil
 		}
-		if room := window - p.buf.Len(); room > 0 {
+		if room := window - p.held.n; room > 0 {
 			k := min(room, len(b))
-			p.buf.Write(b[:k])
+			p.held.write(b[:k])
 			b, n = b[k:], n+k
 			p.moved.Broadcast()
 			continue

@@ -235,25 +235,22 @@ func (w *wall) together(*rapid.T) {
 	w.asking, w.meet = "", m
 	w.mu.Unlock()
 	said := fmt.Sprint("both ask for the time ", w.both)
-	answers := map[string]*httptest.ResponseRecorder{"alpha": nil, "beta": nil}
+	tenants := [...]string{"alpha", "beta"}
+	var answers [len(tenants)]*httptest.ResponseRecorder
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	for tenant := range answers {
+	for i, tenant := range tenants {
 		wg.Go(func() {
-			rec := w.send(tenant, "POST", "/v1/chat/completions", question("shared", said, false))
+			answers[i] = w.send(tenant, "POST", "/v1/chat/completions", question("shared", said, false))
 			m.end()
-			mu.Lock()
-			defer mu.Unlock()
-			answers[tenant] = rec
 		})
 	}
 	wg.Wait()
 	w.mu.Lock()
 	w.meet = nil
 	w.mu.Unlock()
-	for tenant, rec := range answers {
-		w.hold(tenant, rec)
-		w.counts(tenant, "shared", rec)
+	for i, tenant := range tenants {
+		w.hold(tenant, answers[i])
+		w.counts(tenant, "shared", answers[i])
 	}
 	if m.coming.Load() == 0 {
 		w.seen["together"]++

@@ -106,6 +106,13 @@ func (s *server) note(r *http.Request, tenant, id string) {
 	}
 }
 
+// noteTarget tells the audit log what a request is about: names of the policy, which the caller has seen to.
+func noteTarget(r *http.Request, target string) {
+	if a, ok := r.Context().Value(actorKey{}).(*actor); ok {
+		a.target = target
+	}
+}
+
 // audited writes a line for every request that would change something, also where it is refused.
 func (s *server) audited(e endpoint, next http.Handler) http.Handler {
 	if e.method == http.MethodGet {

@@ -30,6 +30,8 @@ type newKey struct {
 	Routes  []string          `json:"routes"`
 	Models  []string          `json:"models"`
 	Labels  map[string]string `json:"labels"`
+	Limits  json.RawMessage   `json:"limits"` // as in a policy
+	Budget  json.RawMessage   `json:"budget"`
 }
 
 // madeKey is the one answer that holds a key.
@@ -44,7 +46,7 @@ func (s *server) makeKey(w http.ResponseWriter, r *http.Request) {
 	if !read(w, r, &n) {
 		return
 	}
-	spec := tenants.StoredKey{Tenant: n.Tenant, ID: n.ID, Routes: n.Routes, Models: n.Models, Labels: n.Labels}
+	spec := tenants.StoredKey{Tenant: n.Tenant, ID: n.ID, Routes: n.Routes, Models: n.Models, Labels: n.Labels, Limits: given(n.Limits), Budget: given(n.Budget)}
 	if n.Expires != "" {
 		var err error
 		if spec.Expires, err = policies.ParseExpiry(n.Expires); err != nil {
@@ -60,6 +62,14 @@ func (s *server) makeKey(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	write(w, http.StatusCreated, madeKey{n.Tenant, n.ID, key})
+}
+
+// given is nil for null.
+func given(text json.RawMessage) json.RawMessage {
+	if string(text) == "null" {
+		return nil
+	}
+	return text
 }
 
 // rotation is what a rotation takes; the body may be absent.
@@ -126,6 +136,10 @@ func failKeys(w http.ResponseWriter, err error) {
 			fail(w, known.status, known.code, sentence(known.err))
 			return
 		}
+	}
+	if errors.Is(err, tenants.ErrQuota) {
+		fail(w, http.StatusBadRequest, "invalid_quota", sentence(err))
+		return
 	}
 	fail(w, http.StatusServiceUnavailable, "state_unavailable", "The store of keys cannot be written now.")
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
@@ -26,7 +27,25 @@ type world struct {
 	dir  string
 	keys map[string]string // admin keys by role
 	web  string            // the tenant's key that the policy declares
-	find func(key string) string
+	book func() *tenants.Book
+}
+
+// find says whose a key is, or why it is refused.
+func (w *world) find(key string) string {
+	k, err := w.book().Authenticate(http.Header{"X-Api-Key": {key}}, time.Now())
+	if err != nil {
+		return err.Code
+	}
+	return k.Tenant.Name + "/" + k.ID
+}
+
+func (w *world) key(t *testing.T, key string) *policies.Key {
+	t.Helper()
+	k, err := w.book().Authenticate(http.Header{"X-Api-Key": {key}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func newWorld(t *testing.T) *world {
@@ -58,13 +77,7 @@ tenants:
 	}
 	t.Cleanup(func() { _ = audit.Close() })
 	w.Handler = Handler(Options{Gateway: g, Metrics: http.NotFoundHandler(), Audit: audit})
-	w.find = func(key string) string {
-		k, err := g.Snapshot().Book.Authenticate(http.Header{"X-Api-Key": {key}}, time.Now())
-		if err != nil {
-			return err.Code
-		}
-		return k.Tenant.Name + "/" + k.ID
-	}
+	w.book = func() *tenants.Book { return g.Snapshot().Book }
 	return w
 }
 
@@ -138,6 +151,9 @@ func TestKeysRefuse(t *testing.T) {
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","routes":["nowhere"]}`, 400, "invalid_scope"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","expires":"soon"}`, 400, "invalid_expires"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","role":"admin"}`, 400, "invalid_body"},
+		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","limits":{"requests":"many"}}`, 400, "invalid_quota"},
+		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","budget":{"per":"day"}}`, 400, "invalid_quota"},
+		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","budget":{"usd":1,"on_exceed":"lowest_tier"}}`, 400, "invalid_quota"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x"}{}`, 400, "invalid_body"},
 		{"POST", "/admin/keys", strings.Repeat("[", 1<<20), 400, "invalid_body"},
 		{"POST", "/admin/keys/acme/web/rotate", `{"overlap":"-1h"}`, 400, "invalid_overlap"},
@@ -252,5 +268,47 @@ func TestOpenAPI(t *testing.T) {
 	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// A key of the store has the limits and the budget that it was made with, also after it was replaced.
+func TestKeyQuotas(t *testing.T) {
+	w := newWorld(t)
+	made := keyOf(t, w.do("admin", "POST", "/admin/keys", `{"tenant":"acme","id":"batch","limits":{"requests":"7/m","concurrent":2},"budget":{"usd":1.5,"per":"day"}}`))
+	next := keyOf(t, w.do("admin", "POST", "/admin/keys/acme/batch/rotate", ""))
+	plain := keyOf(t, w.do("admin", "POST", "/admin/keys", `{"tenant":"acme","id":"plain","limits":null}`))
+	for _, key := range []string{made, next} {
+		k := w.key(t, key)
+		if k.Limits == nil || *k.Limits != (policies.Limits{Requests: policies.Rate{Count: 7, Window: time.Minute}, Concurrent: 2}) || k.Budget == nil || k.Budget.MicroUSD != 1_500_000 || k.Budget.Per != "day" {
+			t.Errorf("%+v %+v", k.Limits, k.Budget)
+		}
+	}
+	if k := w.key(t, plain); k.Limits != nil || k.Budget != nil {
+		t.Errorf("%+v %+v", k.Limits, k.Budget)
+	}
+	if list := w.do("viewer", "GET", "/admin/keys", "").Body.String(); !strings.Contains(list, `"7/m"`) || !strings.Contains(list, `"usd": 1.5`) {
+		t.Error(list)
+	}
+	if budgets := w.do("viewer", "GET", "/admin/budgets", "").Body.String(); !strings.Contains(budgets, `"acme/batch"`) || !strings.Contains(budgets, "1500000") {
+		t.Error(budgets)
+	}
+}
+
+// The audit log says what was purged, by names of the policy only.
+func TestPurgeIsAudited(t *testing.T) {
+	w := newWorld(t)
+	for _, tc := range []struct{ body, want string }{
+		{`{}`, "everything"}, {`{"tenant":"acme","route":"auto"}`, "tenant=acme route=auto"}, {`{"tenant":"canary","model":"canary"}`, "tenant=? model=?"}, {`{"tenent":"acme"}`, ""},
+	} {
+		w.do("operator", "POST", "/admin/cache/purge", tc.body)
+		b, err := os.ReadFile(filepath.Join(w.dir, auditFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		var e auditEntry
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Target != tc.want || e.By == "" {
+			t.Errorf("%s: %s %v", tc.body, lines[len(lines)-1], err)
+		}
 	}
 }

@@ -222,6 +222,7 @@ func tenantShape() *shape {
 func stateShape() *shape {
 	return record(
 		opt("path", of(textShape), "folder of the embedded store"),
+		opt("ledger", record(opt("keep", positive(), "how long a row stays")), "what every attempt cost"),
 		opt("redis", record(
 			req("url", either(of(textShape), of(secretShape)), "redis:// or rediss://…, or {env: NAME} or {file: path}"),
 			opt("timeout", positive(), "of one command"),

@@ -1,7 +1,10 @@
 package policies
 
 import (
+	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -95,4 +98,42 @@ func (c *compiler) budget(n *node) *Budget {
 		}
 	}
 	return b
+}
+
+// ParseQuotas reads {limits, budget} as they stand in a policy; either may be absent or null. They belong to a key that is kept elsewhere. tiers says whether its
+// policy has any. The error names what is wrong in the policy's words, and holds nothing else of the text.
+func ParseQuotas(text []byte, tiers bool) (*Limits, *Budget, error) {
+	f := &File{Name: "quotas", lines: []string{""}}
+	doc, ps := f.syntax(text)
+	if len(ps) > 0 {
+		return nil, nil, quotaError(ps)
+	}
+	t := &treeBuilder{file: f}
+	f.root = t.build(doc, "", Position{1, 1}, 0)
+	if f.root == nil || f.root.kind != mapNode || len(t.problems) > 0 {
+		return nil, nil, quotaError(t.problems)
+	}
+	f.root.entries = slices.DeleteFunc(f.root.entries, func(e entry) bool { return e.value.kind == nullNode })
+	check := &checker{file: f}
+	check.check(record(opt("limits", limitsShape(), "rates"), opt("budget", budgetShape(), "money")), f.root)
+	if len(check.problems) > 0 {
+		return nil, nil, quotaError(check.problems)
+	}
+	c := &compiler{f: f, p: &Policy{}}
+	if tiers {
+		c.p.Tiers = []*Tier{{}}
+	}
+	limits, budget := c.limits(f.root.at("limits")), c.budget(f.root.at("budget"))
+	if len(c.problems) > 0 {
+		return nil, nil, quotaError(c.problems)
+	}
+	return limits, budget, nil
+}
+
+// quotaError is the first problem without its place: there is no file.
+func quotaError(ps Problems) error {
+	if len(ps) == 0 {
+		return errors.New("limits and budget must be maps")
+	}
+	return fmt.Errorf("%s %s", ps[0].Path, ps[0].Message)
 }

@@ -91,3 +91,30 @@ func TestQuotasRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestParseQuotas(t *testing.T) {
+	l, b, err := ParseQuotas([]byte(`{"limits":{"requests":"600/m","tokens":"200k/h","concurrent":5},"budget":{"usd":1.25,"per":"day","on_exceed":"lowest_tier"}}`), true)
+	if err != nil || *l != (Limits{Rate{600, time.Minute}, Rate{200_000, time.Hour}, 5}) || b.MicroUSD != 1_250_000 || b.Per != "day" || b.OnExceed != OnLowestTier || b.UnknownPrice != OnRefuse {
+		t.Errorf("%+v %+v %v", l, b, err)
+	}
+	for text, want := range map[string]string{
+		`{}`: "", `{"limits":null,"budget":null}`: "",
+		`[]`: "must be maps", `"x"`: "must be maps", `{"limits":[]}`: "limits", `{"limits":{"requests":"600"}}`: "limits.requests must be a rate", `{"limits":{"requests":"0/s"}}`: "limits.requests must let",
+		`{"limits":{"rpm":"1/s"}}`: "limits", `{"budget":{"per":"day"}}`: "budget", `{"budget":{"usd":1,"zone":"Mars/Olympus"}}`: "budget.zone", `{"budget":{"usd":1,"on_exceed":"lowest_tier"}}`: "no tiers",
+		`{"limits":{"concurrent":1}}}`: " ",
+	} {
+		l, b, err := ParseQuotas([]byte(text), false)
+		if want == "" && (err != nil || l != nil || b != nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v %v %v, want %q", text, l, b, err, want)
+		}
+	}
+}
+
+func FuzzParseQuotas(f *testing.F) {
+	f.Add([]byte(`{"limits":{"requests":"600/m","tokens":"200k/h","concurrent":5},"budget":{"usd":1.25,"per":"day","zone":"UTC"}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if l, b, err := ParseQuotas(text, true); err != nil && (l != nil || b != nil) {
+			t.Error("half of it is read")
+		}
+	})
+}

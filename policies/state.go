@@ -9,9 +9,13 @@ import (
 
 // State is where a gateway keeps what outlives it.
 type State struct {
-	Path  string // folder of the embedded store, absolute or as the policy's own name is; "" = the folder of the listen address
-	Redis *Redis // nil = nothing is shared
+	Path  string        // folder of the embedded store, absolute or as the policy's own name is; "" = the folder of the listen address
+	Keep  time.Duration // of a row of the ledger
+	Redis *Redis        // nil = nothing is shared
 }
+
+// defaultKeep is a year with time to close its books.
+const defaultKeep = 400 * 24 * time.Hour
 
 // Redis is a store that several gateways share.
 type Redis struct {
@@ -34,6 +38,7 @@ const defaultStateTimeout = 20 * time.Millisecond
 // state compiles where state lives.
 func (c *compiler) state(n *node) {
 	c.p.State.Path = c.file(n.at("path").str(""))
+	c.p.State.Keep = n.at("ledger").at("keep").duration(defaultKeep)
 	r := n.at("redis")
 	if r == nil {
 		return

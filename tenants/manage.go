@@ -2,7 +2,9 @@ package tenants
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -18,6 +20,7 @@ var (
 	ErrKeyID         = errID
 	ErrNoPepper      = errors.New("the policy has no auth.pepper to hash keys with")
 	ErrScope         = errors.New("the policy has no such route or model")
+	ErrQuota         = errors.New("not as limits and budgets are in a policy") // wrapped: the text says what
 )
 
 // Listed is a key as it may be shown: neither the key, which nobody has, nor its hash.
@@ -32,13 +35,15 @@ type Listed struct {
 	Routes  []string          `json:"routes"` // null = all
 	Models  []string          `json:"models,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	Limits  json.RawMessage   `json:"limits,omitempty"` // of the store's; a policy's are in the policy
+	Budget  json.RawMessage   `json:"budget,omitempty"`
 }
 
 // List returns the keys of tenants, of the policy and of the register, sorted.
 func List(p *policies.Policy, r *Register, now time.Time) []Listed {
 	out := []Listed{}
-	add := func(k *policies.Key, source string) {
-		l := Listed{Tenant: k.Tenant.Name, ID: k.ID, Source: source, Expires: k.Expires, Expired: expired(k, now), Revoked: r.Ended(k.Hash, now),
+	add := func(k *policies.Key, source string, of *StoredKey) {
+		l := Listed{Tenant: k.Tenant.Name, ID: k.ID, Source: source, Limits: of.Limits, Budget: of.Budget, Expires: k.Expires, Expired: expired(k, now), Revoked: r.Ended(k.Hash, now),
 			Models: slices.Sorted(maps.Keys(k.Models)), Labels: k.Labels}
 		if k.Routes != nil {
 			l.Routes = append([]string{}, slices.Sorted(maps.Keys(k.Routes))...)
@@ -51,11 +56,11 @@ func List(p *policies.Policy, r *Register, now time.Time) []Listed {
 	for _, name := range slices.Sorted(maps.Keys(p.Tenants)) {
 		t := p.Tenants[name]
 		for _, k := range t.Keys {
-			add(k, "policy")
+			add(k, "policy", &StoredKey{})
 		}
 		for i := range r.Keys {
 			if k := &r.Keys[i]; k.Tenant == name {
-				add(k.compile(p, t), "store")
+				add(k.compile(p, t), "store", k)
 			}
 		}
 	}
@@ -70,6 +75,9 @@ func expired(k *policies.Key, now time.Time) bool {
 func (r *Ring) Make(ctx context.Context, p *policies.Policy, spec StoredKey, now time.Time) (key string, err error) {
 	if err := checkScope(p, &spec); err != nil {
 		return "", err
+	}
+	if err := spec.read(len(p.Tiers) > 0); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrQuota, err)
 	}
 	if key, err = spec.mint(p); err != nil {
 		return "", err

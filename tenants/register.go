@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/sluice-gateway/sluice/policies"
 )
 
 // Register is what the store knows of keys beside the policy: those that were made through the admin listener, and the end of those that were
@@ -27,9 +29,32 @@ type StoredKey struct {
 	Routes  []string          `json:"routes"` // null = all, [] = none
 	Models  []string          `json:"models,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	// Limits and Budget are as in a policy; absent = none of its own.
+	Limits json.RawMessage `json:"limits,omitempty"`
+	Budget json.RawMessage `json:"budget,omitempty"`
 	// Of is the hash of the policy's key that this one replaced: it goes on with that one's limits and budget.
 	Of   string    `json:"of,omitempty"`
 	Made time.Time `json:"made"`
+
+	limits *policies.Limits
+	budget *policies.Budget
+	broken bool // they cannot be read: the key is refused
+}
+
+// read compiles the key's limits and budget. tiers says whether its policy has any.
+func (k *StoredKey) read(tiers bool) error {
+	if k.Limits == nil && k.Budget == nil {
+		return nil
+	}
+	text, err := json.Marshal(struct {
+		Limits json.RawMessage `json:"limits"`
+		Budget json.RawMessage `json:"budget"`
+	}{k.Limits, k.Budget})
+	if err == nil {
+		k.limits, k.budget, err = policies.ParseQuotas(text, tiers)
+	}
+	k.broken = err != nil
+	return err
 }
 
 // maxRevoked bounds the register.
@@ -94,6 +119,9 @@ func decodeRegister(b []byte) (*Register, error) {
 	r := new(Register)
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, err
+	}
+	for i := range r.Keys {
+		_ = r.Keys[i].read(true) // it was good when it was made
 	}
 	return r.clone(), nil
 }

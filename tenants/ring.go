@@ -85,6 +85,7 @@ func (b *Book) stored() *overlay {
 		if ok {
 			sum, ok = parseHash(k.Hash)
 		}
+		ok = ok && !k.broken
 		if ok {
 			o.keys[k.ID] = append(o.keys[k.ID], entry{sum: sum, hash: k.Hash, key: k.compile(b.policy, t)})
 		}
@@ -98,7 +99,7 @@ var nothing = &Register{}
 
 // compile gives the key its place in a policy.
 func (k *StoredKey) compile(p *policies.Policy, t *policies.Tenant) *policies.Key {
-	key := &policies.Key{Tenant: t, ID: k.ID, Hash: k.Hash, Expires: k.Expires, Routes: set(k.Routes), Models: set(k.Models), Labels: k.Labels}
+	key := &policies.Key{Tenant: t, ID: k.ID, Hash: k.Hash, Expires: k.Expires, Routes: set(k.Routes), Models: set(k.Models), Labels: k.Labels, Limits: k.limits, Budget: k.budget}
 	if len(k.Models) == 0 {
 		key.Models = nil
 	}

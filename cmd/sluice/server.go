@@ -149,6 +149,9 @@ func (s *server) start() error {
 		s.background.Go(func() { s.reload.run(s.ctx) })
 	}
 	s.background.Go(s.refresh)
+	if s.store.ledger != nil {
+		s.background.Go(func() { s.store.ledger.Retain(s.ctx, func() time.Duration { return s.gateway.Snapshot().Policy.State.Keep }) })
+	}
 	s.background.Go(func() { s.gateway.Ring().Watch(s.ctx) })
 	return nil
 }

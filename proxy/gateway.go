@@ -61,6 +61,7 @@ type Gateway struct {
 	cache    *cache.Cache
 	jitter   func() float64
 	store    tenants.Store
+	far      bool // asking the store takes a trip
 	ring     *tenants.Ring
 	outputs  *tenants.Outputs
 
@@ -98,6 +99,7 @@ func NewGateway(p *policies.Policy, o Options) *Gateway {
 	if g.store == nil {
 		g.store = tenants.NewMemory()
 	}
+	_, g.far = g.store.(*tenants.Shared)
 	g.ring = tenants.NewRing(g.store)
 	if g.jitter == nil {
 		g.jitter = randFloat

@@ -17,7 +17,7 @@ import (
 // meter takes the exchange's limits and reads its budgets, before anything is decided.
 func (x *Exchange) meter() (err *llm.Error) {
 	x.tab, err = tenants.Open(context.Background(), x.g.store, &tenants.Ask{
-		ID: hexID(x.rec.ID), Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total, Note: x.note,
+		ID: hexID(x.rec.ID), Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total, Note: x.note, Ahead: x.ahead(),
 		Tokens: x.env.PromptTokens() + x.outputTokens(nil), Guess: x.env.MaxTokens == 0 && x.ruling().MaxTokens.Default == 0,
 	})
 	x.lowest = x.tab.Exceeded(policies.OnLowestTier)
@@ -102,6 +102,28 @@ func (x *Exchange) quote(m *policies.Model) int64 {
 func (x *Exchange) dearest() (micro int64) {
 	for _, a := range x.plan.Attempts {
 		micro = max(micro, x.quote(a.Model))
+	}
+	return micro
+}
+
+// ahead is the most that a plan of the route may cost, where it is worth knowing before there is one: a store elsewhere is then asked once.
+func (x *Exchange) ahead() (micro int64) {
+	if !x.g.far || x.route == nil {
+		return 0
+	}
+	tiers := false
+	for _, rule := range x.route.Rules {
+		tiers = tiers || rule.Models == nil
+		for _, m := range rule.Models {
+			micro = max(micro, x.quote(m))
+		}
+	}
+	for _, t := range x.s.Policy.Tiers {
+		for _, m := range t.Models {
+			if tiers {
+				micro = max(micro, x.quote(m))
+			}
+		}
 	}
 	return micro
 }

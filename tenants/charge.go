@@ -24,6 +24,7 @@ type Charge struct {
 	ID       string        // of the exchange: what it holds is under this name
 	Hold     time.Duration // how long it holds that, should it never settle
 	Settle   bool          // give back slots and reservations; nothing is refused any more
+	Later    bool          // nobody waits for it
 	Local    bool          // with Settle: what the receipt of the limits said
 	Rates    []RateCharge
 	Slots    []SlotCharge
@@ -63,6 +64,7 @@ type AccountCharge struct {
 	Limit   int64     // micro-dollars a period
 	Reserve int64     // micro-dollars to hold; 0 is never refused
 	Force   bool      // hold it whatever the balance is
+	Soft    bool      // hold it where every account has room for many times as much; else hold nothing, and refuse nothing
 	Spend   int64     // micro-dollars spent, with Settle
 	Floor   int64     // what is known to be spent at least, by whoever asks
 	End     time.Time // of the period
@@ -72,6 +74,7 @@ type AccountCharge struct {
 type Receipt struct {
 	Refused  int             // which of the rates, then of the slots, refused; -1 = none
 	Short    []bool          // by account: it cannot hold the reservation
+	Soft     bool            // what was to be held softly is held
 	Rates    []time.Duration // by rate: how far it is used ahead of time; the rate's window = all of it
 	Slots    []int64         // by slot: how many are taken
 	Accounts []Balance       // by account
@@ -79,6 +82,10 @@ type Receipt struct {
 	Local     bool
 	BudgetErr error
 }
+
+// roomy is how many times a soft reservation must fit into what an account has left: it may be larger than what the exchange turns out to need, and must not
+// keep others from what there is.
+const roomy = 100
 
 // Balance is an account's state, in micro-dollars.
 type Balance struct{ Spent, Held int64 }

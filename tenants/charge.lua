@@ -2,15 +2,16 @@
 -- that gateways whose clocks differ agree.
 --
 -- KEYS: the rates, the slots, then for each account its hash and the order in which its holds end; the note, if there is one.
--- ARGV: id, hold, settle, rates, slots, accounts; limit, window, take of each rate; limit of each slot; limit, reserve, force, spend, floor,
+-- ARGV: id, hold, settle, rates, slots, accounts; limit, window, take of each rate; limit of each slot; limit, reserve, force (2 = soft), spend, floor,
 --       seconds to keep of each account; text ('' = only read) and milliseconds to keep of the note.
--- Returns: which refused (-1 = none), the use ahead of time of each rate, the number of each slot's takers, and spent, held and short of each account;
+-- Returns: which refused (-1 = none), the use ahead of time of each rate, the number of each slot's takers, and spent, held and 1 (short) or 2 (softly held)
+--          of each account;
 --          the note as it is then.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
 local id, hold, settle = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local nr, ns, na = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local at, refused, short = 7, -1, false
+local at, refused, short, roomy = 7, -1, false, true
 local ahead, cost, window, taken, account = {}, {}, {}, {}, {}
 
 for i = 1, nr do
@@ -32,7 +33,7 @@ for i = 1, ns do
 end
 for i = 1, na do
   local key, ends = KEYS[nr + ns + 2 * i - 1], KEYS[nr + ns + 2 * i]
-  local a = {key = key, ends = ends, limit = tonumber(ARGV[at]), reserve = tonumber(ARGV[at + 1]), force = ARGV[at + 2] == '1',
+  local a = {key = key, ends = ends, limit = tonumber(ARGV[at]), reserve = tonumber(ARGV[at + 1]), force = ARGV[at + 2] == '1', soft = ARGV[at + 2] == '2',
     spend = tonumber(ARGV[at + 3]), floor = tonumber(ARGV[at + 4]), keep = tonumber(ARGV[at + 5])}
   at = at + 6
   local v = redis.call('HMGET', key, 'spent', 'held')
@@ -49,12 +50,18 @@ for i = 1, na do
     redis.call('HDEL', key, 'hold:' .. other)
     redis.call('ZREM', ends, other)
   end
-  a.short = not a.force and a.reserve > 0 and a.spent + a.held + a.reserve > a.limit
+  if a.soft and a.spent + a.held + 100 * a.reserve > a.limit then roomy = false end
+  a.short = not a.force and not a.soft and a.reserve > 0 and a.spent + a.held + a.reserve > a.limit
   short = short or a.short
   account[i] = a
 end
 
-if settle or (refused < 0 and not short) then
+local takes = settle or (refused < 0 and not short)
+for i = 1, na do
+  local a = account[i]
+  if a.soft and not (takes and roomy) then a.soft, a.reserve = false, 0 end
+end
+if takes then
   for i = 1, nr do
     ahead[i] = math.max(ahead[i] + cost[i], 0)
     if ahead[i] > 0 then
@@ -106,7 +113,7 @@ for i = 1, ns do out[#out + 1] = taken[i] end
 for i = 1, na do
   out[#out + 1] = account[i].spent
   out[#out + 1] = account[i].held
-  out[#out + 1] = account[i].short and 1 or 0
+  out[#out + 1] = account[i].short and 1 or account[i].soft and 2 or 0
 end
 -- What is wrong with a note is no reason to refuse: it is then not there.
 local note = KEYS[nr + ns + 2 * na + 1]

@@ -48,16 +48,17 @@ func (s *counters) charge(c *Charge) *Receipt {
 	defer s.mu.Unlock()
 	now := s.clock().Truncate(time.Microsecond)
 	s.sweep(now)
-	s.look(c, r, now)
+	r.Soft = s.look(c, r, now)
 	if !c.Settle && (r.Refused >= 0 || r.short()) {
+		r.Soft = false
 		return r
 	}
 	s.apply(c, r, now)
 	return r
 }
 
-// look fills in the receipt and finds what refuses.
-func (s *counters) look(c *Charge, r *Receipt, now time.Duration) {
+// look fills in the receipt and finds what refuses. soft reports whether there is room for what is to be held softly.
+func (s *counters) look(c *Charge, r *Receipt, now time.Duration) (soft bool) {
 	for i := range c.Rates {
 		q := &c.Rates[i]
 		r.Rates[i] = max(s.rates[q.Key]-now, 0)
@@ -73,12 +74,16 @@ func (s *counters) look(c *Charge, r *Receipt, now time.Duration) {
 			r.Refused = len(c.Rates) + i
 		}
 	}
+	cramped := false
 	for i := range c.Accounts {
 		q := &c.Accounts[i]
 		a := s.account(q, now)
 		r.Accounts[i] = Balance{a.spent, a.held}
-		r.Short[i] = !q.Force && q.Reserve > 0 && a.spent+a.held+q.Reserve > q.Limit
+		soft = soft || q.Soft
+		cramped = cramped || q.Soft && a.spent+a.held+roomy*q.Reserve > q.Limit
+		r.Short[i] = !q.Force && !q.Soft && q.Reserve > 0 && a.spent+a.held+q.Reserve > q.Limit
 	}
+	return soft && !cramped
 }
 
 // apply does what nothing has refused.
@@ -106,7 +111,7 @@ func (s *counters) apply(c *Charge, r *Receipt, now time.Duration) {
 			a.release(c.ID)
 			a.spent += q.Spend
 			s.dirty[q.Key] = true
-		} else if q.Reserve > 0 {
+		} else if q.Reserve > 0 && (r.Soft || !q.Soft) {
 			a.release(c.ID)
 			a.holds[c.ID] = hold{q.Reserve, now + c.Hold}
 			a.held += q.Reserve

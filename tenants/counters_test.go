@@ -128,6 +128,9 @@ func genCharge(t *rapid.T) *Charge {
 				q.Spend = int64(rapid.IntRange(0, 20).Draw(t, "spend"))
 			} else {
 				q.Reserve, q.Force = int64(rapid.IntRange(0, 20).Draw(t, "reserve")), rapid.Bool().Draw(t, "force")
+				if rapid.Bool().Draw(t, "soft") {
+					q.Reserve, q.Force, q.Soft = q.Reserve/5, false, true
+				}
 			}
 			c.Accounts = append(c.Accounts, q)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sluice-gateway/sluice/llm"
@@ -20,6 +21,7 @@ type Ask struct {
 	Guess  bool            // nobody limits the answer: what a rate lets through at all is enough
 	Hold   time.Duration   // the longest that the exchange can take
 	Note   *Note           // of the conversation; nil = it has none
+	Ahead  int64           // micro-dollars that no plan costs more than: they are held in the trip that is made anyway, where there is plenty; 0 = unknown
 }
 
 // Tab is what one exchange runs up against its limits and budgets. A nil tab has none: everything is allowed, nothing is kept.
@@ -30,6 +32,7 @@ type Tab struct {
 	budgets  []budget
 	receipt  *Receipt
 	balances []Balance
+	ahead    int64 // held in the first trip
 	closed   bool
 }
 
@@ -86,12 +89,24 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 		return t, nil
 	}
 	taken := t.charge
+	if a.Ahead > 0 {
+		taken.Accounts = slices.Clone(t.charge.Accounts)
+		for i := range taken.Accounts {
+			taken.Accounts[i].Reserve, taken.Accounts[i].Soft = a.Ahead, true
+		}
+	}
 	r, err := s.Charge(ctx, &taken)
 	if err != nil {
 		t.closed = true
 		return nil, unavailable(err)
 	}
 	t.receipt, t.balances = r, r.Accounts
+	if r.Soft { // its own hold tells the exchange nothing
+		t.ahead = a.Ahead
+		for i := range t.balances {
+			t.balances[i].Held -= t.ahead
+		}
+	}
 	if r.Refused >= 0 {
 		t.closed = true
 		return t, t.refusal()
@@ -230,6 +245,10 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 		return nil
 	}
 	c := Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: append([]AccountCharge(nil), t.charge.Accounts...)}
+	if microUSD <= t.ahead {
+		t.lower(ctx, &c, microUSD)
+		return nil
+	}
 	for i := range c.Accounts {
 		how := t.budgets[i].OnExceed
 		c.Accounts[i].Reserve = microUSD
@@ -247,6 +266,19 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 		return nil
 	}
 	return t.usedUp(r, microUSD)
+}
+
+// lower gives back what was held ahead of the decision and is not needed. Nobody waits for it.
+func (t *Tab) lower(ctx context.Context, c *Charge, microUSD int64) {
+	if microUSD == t.ahead {
+		return
+	}
+	t.ahead = microUSD
+	c.Later, c.Settle = true, microUSD == 0
+	for i := range c.Accounts {
+		c.Accounts[i].Reserve, c.Accounts[i].Force = microUSD, true
+	}
+	_, _ = t.store.Charge(ctx, c) // it is never refused
 }
 
 // usedUp marks the budgets that cannot hold a reservation as used up and returns the refusal.

@@ -92,7 +92,7 @@ func (s *Shared) Close() error {
 
 // Charge takes and reserves in one trip. Settling never waits for the trip.
 func (s *Shared) Charge(ctx context.Context, c *Charge) (*Receipt, error) {
-	if c.Settle {
+	if c.Settle || c.Later {
 		s.owe(c)
 		return newReceipt(c), nil
 	}
@@ -141,7 +141,7 @@ func charge(ctx context.Context, cmd redis.Commands, c *Charge) (*Receipt, error
 	for _, q := range c.Accounts {
 		keys = append(keys, redis.Prefix+"account:"+q.Key, redis.Prefix+"holds:"+q.Key)
 		keep := int64(max(time.Until(q.End), 0)/time.Second) + int64(keepEnded/time.Second)
-		argv = append(argv, q.Limit, q.Reserve, flag(q.Force), q.Spend, q.Floor, keep)
+		argv = append(argv, q.Limit, q.Reserve, q.force(), q.Spend, q.Floor, keep)
 	}
 	if c.Note != nil {
 		keys, argv = append(keys, redis.Prefix+"session:"+c.Note.Key), append(argv, c.Note.Text, c.Note.Keep.Milliseconds())
@@ -185,8 +185,17 @@ func read(c *Charge, said []any) (*Receipt, error) {
 	out = out[len(c.Slots):]
 	for i := range c.Accounts {
 		r.Accounts[i], r.Short[i] = Balance{out[3*i], out[3*i+1]}, out[3*i+2] == 1
+		r.Soft = r.Soft || out[3*i+2] == 2
 	}
 	return r, nil
+}
+
+// force is how the script is told what kind of reservation it is.
+func (q *AccountCharge) force() string {
+	if q.Soft {
+		return "2"
+	}
+	return flag(q.Force)
 }
 
 func flag(b bool) string { return strconv.Itoa(map[bool]int{true: 1}[b]) }
@@ -265,6 +274,9 @@ func (s *Shared) fromSlack(c *Charge, r *Receipt) {
 		last := s.seen[q.Key]
 		r.Accounts[i] = last.Balance
 		q.Floor, q.Limit = 0, q.Limit/slackShare
+		if q.Soft { // it is not worth any of the slack
+			q.Soft, q.Reserve = false, 0
+		}
 		if last.Spent >= c.Accounts[i].Limit {
 			q.Limit = 0
 		}
@@ -275,7 +287,10 @@ func (s *Shared) fromSlack(c *Charge, r *Receipt) {
 
 // owe leaves it to the background to settle a charge with the store, also one that was taken without it.
 func (s *Shared) owe(c *Charge) {
-	d := &debt{Charge: c, slack: s.slack.settleHeld(c)}
+	d := &debt{Charge: c}
+	if c.Settle {
+		d.slack = s.slack.settleHeld(c)
+	}
 	if c.Local {
 		s.local.charge(&Charge{ID: c.ID, Settle: true, Rates: c.Rates, Slots: c.Slots})
 		c.Rates = nil

@@ -150,7 +150,9 @@ func (s *server) start() error {
 	}
 	s.background.Go(s.refresh)
 	if s.store.ledger != nil {
-		s.background.Go(func() { s.store.ledger.Retain(s.ctx, func() time.Duration { return s.gateway.Snapshot().Policy.State.Keep }) })
+		s.background.Go(func() {
+			s.store.ledger.Retain(s.ctx, func() time.Duration { return s.gateway.Snapshot().Policy.State.Keep })
+		})
 	}
 	s.background.Go(func() { s.gateway.Ring().Watch(s.ctx) })
 	return nil

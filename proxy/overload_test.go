@@ -100,7 +100,6 @@ func TestOverloadByClass(t *testing.T) {
 		l.serve("one.test:9000", &collapsing{})
 		names := []string{"critical", "", "sheddable", "batch"}
 		served, of := map[string]int{}, map[string]int{}
-		class := make([]string, 0, 2000)
 		y := &tally{}
 		for i := range 2000 { // 500 a second, a fifth of what can be served of each class
 			name := names[i%len(names)]
@@ -108,7 +107,6 @@ func TestOverloadByClass(t *testing.T) {
 			if name != "" {
 				r = chat(t, false, "", "X-Priority", name)
 			}
-			class = append(class, name)
 			y.wait.Go(func() {
 				a := l.plane.ask(r)
 				y.mu.Lock()

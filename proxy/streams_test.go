@@ -29,7 +29,6 @@ var streamRequest = func() string {
 type speakers struct {
 	listener net.Listener
 	rest     chan struct{}
-	begun    sync.WaitGroup // of all streams
 	ended    sync.WaitGroup
 }
 

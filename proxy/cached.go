@@ -61,8 +61,7 @@ var notAsked = []string{"model", "stream", "stream_options"}
 
 // repeatable reports whether the same request may be given the same answer.
 func (x *Exchange) repeatable() bool {
-	c, e := x.route.Cache, x.env
-	if x.mode != BodyWhole || e.N > 1 {
+	if x.mode != BodyWhole {
 		return false
 	}
 	for _, name := range []string{"Range", "If-None-Match", "If-Modified-Since"} {
@@ -70,13 +69,22 @@ func (x *Exchange) repeatable() bool {
 			return false
 		}
 	}
+	return Repeatable(x.route.Cache, x.env) == ""
+}
+
+// Repeatable tells what in a request stands in the way of giving it the answer that the same request got; "" = nothing does.
+func Repeatable(c *policies.Cache, e *llm.Envelope) (why string) {
 	switch {
+	case e.N > 1:
+		return "it asks for several answers"
 	case e.Op == llm.OpEmbeddings: // nothing is drawn
-		return true
+		return ""
 	case !e.Op.Generates():
-		return false
+		return "it asks for no answer of a model"
+	case !c.Force && !(e.HasTemp && e.Temperature == 0):
+		return "its temperature is not 0"
 	}
-	return c.Force || e.HasTemp && e.Temperature == 0
+	return ""
 }
 
 // cacheControl reads what the client says of recorded answers.

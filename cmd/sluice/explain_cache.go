@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -42,14 +43,7 @@ func cached(d *router.Decision, route *policies.Route, env *llm.Envelope) *cache
 	}
 	f.Semantic = &semanticFacts{Model: s.Model.Key, Provider: s.Model.Provider.Name, Threshold: s.Threshold, TTL: s.TTL.String(), Timeout: s.Timeout.String()}
 	_, why := proxy.Likable(env)
-	switch {
-	case why != "":
-		f.Semantic.Bypass = why
-	case env.N > 1:
-		f.Semantic.Bypass = "it asks for several answers"
-	case !c.Force && !(env.HasTemp && env.Temperature == 0):
-		f.Semantic.Bypass = "its temperature is not 0"
-	case !d.Bounds.Allows(s.Model.Provider):
+	if f.Semantic.Bypass = cmp.Or(why, proxy.Repeatable(c, env)); f.Semantic.Bypass == "" && !d.Bounds.Allows(s.Model.Provider) {
 		f.Semantic.Bypass = "provider " + s.Model.Provider.Name + ` is outside "` + strings.Join(d.Bounds.Names, `", "`) + `"`
 	}
 	return f

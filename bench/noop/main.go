@@ -91,16 +91,16 @@ func newStage() *stage {
 // Process agrees to one request.
 func (s *stage) Process(g extproc.ExternalProcessor_ProcessServer) error {
 	md, _ := metadata.FromIncomingContext(g.Context())
-	early, speaks := len(md[closeEarly]) > 0, len(md[speak]) > 0
+	early, say := len(md[closeEarly]) > 0, s.answer
+	if len(md[speak]) > 0 {
+		say = s.spoken.answer
+	}
 	for {
 		m, err := g.Recv()
 		if err != nil {
 			return nil // Envoy is done with the request
 		}
-		answer := s.answer(m)
-		if speaks {
-			answer = s.spoken.answer(m)
-		}
+		answer := say(m)
 		if answer == nil {
 			return status.Errorf(codes.Unimplemented, "no answer to %T", m.Request)
 		}

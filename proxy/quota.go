@@ -17,7 +17,7 @@ import (
 // meter takes the exchange's limits and reads its budgets, before anything is decided.
 func (x *Exchange) meter() (err *llm.Error) {
 	x.tab, err = tenants.Open(context.Background(), x.g.store, &tenants.Ask{
-		ID: hexID(x.rec.ID), Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total, Note: x.note, Ahead: x.ahead(),
+		ID: hexID(x.rec.ID), Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total, Note: x.note, Ahead: x.ahead,
 		Tokens: x.env.PromptTokens() + x.outputTokens(nil), Guess: x.env.MaxTokens == 0 && x.ruling().MaxTokens.Default == 0,
 	})
 	x.lowest = x.tab.Exceeded(policies.OnLowestTier)
@@ -118,11 +118,12 @@ func (x *Exchange) ahead() (micro int64) {
 			micro = max(micro, x.quote(m))
 		}
 	}
+	if !tiers {
+		return micro
+	}
 	for _, t := range x.s.Policy.Tiers {
 		for _, m := range t.Models {
-			if tiers {
-				micro = max(micro, x.quote(m))
-			}
+			micro = max(micro, x.quote(m))
 		}
 	}
 	return micro

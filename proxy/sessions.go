@@ -9,11 +9,14 @@ import (
 // converse prepares what gateways that share a store tell each other of the exchange's conversation; without such a store there is nothing to tell. What
 // another one remembers is then known before the decision.
 func (x *Exchange) converse() {
-	c := x.g.router.Conversation(x.input())
+	r := x.g.router
+	if !r.Shares(x.route) {
+		return
+	}
+	c := r.Conversation(x.input())
 	if c == nil {
 		return
 	}
-	r := x.g.router
 	x.talk = c
 	x.note = &tenants.Note{Key: c.Name, Known: c.Known || !c.Begun, Keep: c.Sticky, Told: func(memory string) { r.Learn(c, memory, time.Now()) }}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/llm"
+	"github.com/sluice-gateway/sluice/policies"
 )
 
 // Conversation is what a request belongs to, for gateways that tell each other what they remember of it.
@@ -24,9 +25,14 @@ type Conversation struct {
 	content Content
 }
 
-// Conversation returns the request's; nil where it has none, or where the router is not one of several.
+// Shares reports whether the route's conversations may be known to other routers: this one is one of several, and the route remembers any.
+func (r *Router) Shares(route *policies.Route) bool {
+	return r.sessions.shared && route != nil && route.Session.Sticky > 0
+}
+
+// Conversation returns the request's; nil where it has none, or where it is not shared.
 func (r *Router) Conversation(in *Input) *Conversation {
-	if !r.sessions.shared || in.Route == nil || in.Route.Session.Sticky <= 0 || in.Envelope == nil {
+	if !r.Shares(in.Route) || in.Envelope == nil {
 		return nil
 	}
 	c := &Conversation{Sticky: in.Route.Session.Sticky, content: Extract(in.Envelope)}

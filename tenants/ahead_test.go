@@ -39,7 +39,7 @@ func TestHeldAhead(t *testing.T) {
 		{"unknown", 0, 50, 0, 50, 2, 50, 231},
 	} {
 		before := m.CommandCount()
-		tab, refusal := Open(t.Context(), n, &Ask{ID: tc.name, Now: time.Now(), Hold: time.Minute, Key: &policies.Key{Tenant: tenant, ID: "web"}, Ahead: tc.ahead})
+		tab, refusal := Open(t.Context(), n, &Ask{ID: tc.name, Now: time.Now(), Hold: time.Minute, Key: &policies.Key{Tenant: tenant, ID: "web"}, Ahead: func() int64 { return tc.ahead }})
 		if refusal != nil {
 			t.Fatal(refusal)
 		}
@@ -74,7 +74,7 @@ func TestHeldAheadAlone(t *testing.T) {
 	n := shared(t, m, policies.Redis{Limits: "local", Budget: "local_slack"})
 	m.SetError("LOADING")
 	tenant := &policies.Tenant{Name: "acme", Budget: &policies.Budget{MicroUSD: 10_000, Per: "month", Zone: time.UTC, OnExceed: policies.OnRefuse}}
-	ask := &Ask{ID: "x", Now: time.Now(), Hold: time.Minute, Key: &policies.Key{Tenant: tenant, ID: "web"}, Ahead: 100}
+	ask := &Ask{ID: "x", Now: time.Now(), Hold: time.Minute, Key: &policies.Key{Tenant: tenant, ID: "web"}, Ahead: func() int64 { return 100 }}
 	tab, refusal := Open(t.Context(), n, ask)
 	if refusal != nil || tab.ahead != 0 {
 		t.Fatal(refusal, tab)

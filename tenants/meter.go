@@ -21,7 +21,7 @@ type Ask struct {
 	Guess  bool            // nobody limits the answer: what a rate lets through at all is enough
 	Hold   time.Duration   // the longest that the exchange can take
 	Note   *Note           // of the conversation; nil = it has none
-	Ahead  int64           // micro-dollars that no plan costs more than: they are held in the trip that is made anyway, where there is plenty; 0 = unknown
+	Ahead  func() int64    // micro-dollars that no plan costs more than: they are held in the trip that is made anyway, where there is plenty; 0 = unknown. Asked where there is a budget
 }
 
 // Tab is what one exchange runs up against its limits and budgets. A nil tab has none: everything is allowed, nothing is kept.
@@ -88,11 +88,14 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 		t.receipt = newReceipt(&t.charge)
 		return t, nil
 	}
-	taken := t.charge
-	if a.Ahead > 0 {
+	taken, ahead := t.charge, int64(0)
+	if a.Ahead != nil && len(t.charge.Accounts) > 0 {
+		ahead = a.Ahead()
+	}
+	if ahead > 0 {
 		taken.Accounts = slices.Clone(t.charge.Accounts)
 		for i := range taken.Accounts {
-			taken.Accounts[i].Reserve, taken.Accounts[i].Soft = a.Ahead, true
+			taken.Accounts[i].Reserve, taken.Accounts[i].Soft = ahead, true
 		}
 	}
 	r, err := s.Charge(ctx, &taken)
@@ -102,7 +105,7 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 	}
 	t.receipt, t.balances = r, r.Accounts
 	if r.Soft { // its own hold tells the exchange nothing
-		t.ahead = a.Ahead
+		t.ahead = ahead
 		for i := range t.balances {
 			t.balances[i].Held -= t.ahead
 		}

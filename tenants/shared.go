@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -198,7 +197,12 @@ func (q *AccountCharge) force() string {
 	return flag(q.Force)
 }
 
-func flag(b bool) string { return strconv.Itoa(map[bool]int{true: 1}[b]) }
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
 
 // floors tells the store what is known to be spent, so that a store that lost everything does not begin at nothing.
 func (s *Shared) floors(c *Charge) {

@@ -164,10 +164,11 @@ func (c *Conn) op(name string, err error) error {
 	return &net.OpError{Op: name, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// Close ends the connection: the other side reads what was written and then the end, and can write no more.
+// Close ends the connection: the other side reads what was written and then the end, and can write no more. This side's reads fail before the other
+// side learns of it, as a socket's do: a server's last chunk, written on the news, must not be read as a clean end.
 func (c *Conn) Close() error {
-	c.out.end()
 	c.in.tear(net.ErrClosed, syscall.EPIPE)
+	c.out.end()
 	return nil
 }
 
@@ -176,8 +177,8 @@ func (c *Conn) CloseWrite() error { c.out.end(); return nil }
 
 // Reset breaks the connection: the other side reads an error, at once.
 func (c *Conn) Reset() {
-	c.out.tear(syscall.ECONNRESET, net.ErrClosed)
 	c.in.tear(net.ErrClosed, syscall.ECONNRESET)
+	c.out.tear(syscall.ECONNRESET, net.ErrClosed)
 }
 
 // LocalAddr returns this side's address.

@@ -303,7 +303,11 @@ func (x *Exchange) giveUp(err *llm.Error) Verdict {
 	if v, ok := x.spared(); ok {
 		return v
 	}
-	said := x.verdictOn(err)
+	return x.answer(x.verdictOn(err))
+}
+
+// answer ends an exchange before its first byte with an error: as a status, or as an event where a head went out early.
+func (x *Exchange) answer(said *llm.Error) Verdict {
 	reply := x.refuse(said, false)
 	if x.door.Swap(doorClosed) == doorOpened { // too late for a status
 		x.rec.Status = http.StatusOK

@@ -64,3 +64,38 @@ func TestPatienceEnds(t *testing.T) {
 		})
 	}
 }
+
+// A client that pauses for longer than a stream may be idle and then reads on gets its answer from the upstream that it began with: who reads slowly is no
+// stall, and nobody else is paid for it.
+func TestPauseIsNoStall(t *testing.T) {
+	const event = `data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":%s}]}` + "\n\n"
+	answer := "HTTP/1.1 200 OK\nContent-Type: text/event-stream\n\n" + strings.Repeat(fmt.Sprintf(event, "null"), 5000) + "!delay 20s\n" + fmt.Sprintf(event, `"stop"`) + "data: [DONE]\n\n"
+	for pause, want := range map[time.Duration]string{20 * time.Second: "ok", 40 * time.Second: "ok", 50 * time.Second: "client_gone"} {
+		t.Run(pause.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, []byte(planePolicy), 0)
+				ups := testkit.NewUpstreams(w.net)
+				ups.Serve(func(*testkit.Seen) string { return answer }, "one.test:9000", "two.test:9000")
+				plane := serveEmbedded(w, nil)
+				client, err := w.net.Dial(context.Background(), "tcp", gatewayName)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := chat(t, true, "")
+				if _, err := client.Write(append(r.Head, r.Body...)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(pause) // virtual
+				a := testkit.Receive(client, "POST")
+				rec := w.settled(1)[0]
+				if rec.Outcome != want || len(rec.Attempts) != 1 || strings.Contains(string(a.Body), "[DONE]") != (want == "ok") {
+					t.Errorf("%d bytes, end %q\n%s", len(a.Body), a.End, testkit.Record(rec))
+				}
+				client.Close()
+				w.net.Close()
+				plane.close()
+				ups.Wait()
+			})
+		})
+	}
+}

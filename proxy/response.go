@@ -30,7 +30,7 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 		return Verdict{Action: Hold}
 	}
 	refused := (status == http.StatusUnauthorized || status == http.StatusForbidden) && len(a.provider.Keys) > 0
-	if x.pass != nil && !refused { // a refusal of our credential is not the client's to read
+	if x.pass != nil && status >= 200 && !refused { // a refusal of our credential is not the client's to read
 		return x.openOpaqueAnswer(h)
 	}
 	if status < 200 || status > 299 {

@@ -18,7 +18,7 @@ func (x *Exchange) stopped() Verdict {
 	}
 	switch {
 	case !x.committed:
-		return Verdict{Action: Answer, Reply: x.refuse(stopping, false)}
+		return x.answer(stopping)
 	case a.kind == answerOpaque: // bytes that are not ours to end
 		x.finished, x.rec.Outcome, x.rec.ErrorCode = true, "interrupted", "stream_interrupted"
 		return Verdict{Action: Stop}

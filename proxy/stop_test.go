@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,18 +31,23 @@ func TestInterrupt(t *testing.T) {
 		"before the head":            {"headers-delay=4s", true, 503, "overloaded", "overloaded"},
 		"amid a JSON answer":         {"stall", false, 503, "overloaded", "overloaded"},
 		"while a throttle is waited": {"status=429,retry-after=4", true, 503, "overloaded", "overloaded"},
+		"behind an early head":       {"hang", true, 200, "overloaded", "overloaded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPublic(t, drivers[0], c.fault, "")
+				policy, after := publicPolicy, 3*time.Second
+				if name == "behind an early head" {
+					policy, after = strings.Replace(policy, "timeouts: {headers: 5s", "keepalive: early, timeouts: {headers: 20s", 1), 15*time.Second
+				}
+				p := newPublicOf(t, drivers[0], policy, c.fault, "")
 				answer := make(chan testkit.Answer, 1)
 				go func() { answer <- p.plane.ask(chat(t, c.stream, "")) }()
-				time.Sleep(3 * time.Second) // virtual
+				time.Sleep(after) // virtual
 				p.plane.(*embedded).handler.Interrupt()
 				p.plane.(*embedded).handler.Interrupt() // again is no news
 				a := <-answer
 				r := p.settled(1)[0]
-				if got := read(t, &a); a.Status != c.status || got.code != c.code || got.done == c.stream && a.Status == 200 || a.Took != 3*time.Second || a.End != "" {
+				if got := read(t, &a); a.Status != c.status || got.code != c.code || got.done == c.stream && a.Status == 200 || a.Took != after || a.End != "" {
 					t.Errorf("%s after %v", a.String(), a.Took)
 				}
 				for _, broken := range testkit.Broken(&a, r) {

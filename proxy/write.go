@@ -201,6 +201,14 @@ func (x *Exchange) limitNext(a *attempt) {
 	x.limit(time.Now().Add(idle))
 }
 
+// Taken says that the client, which had not taken what it was given when the deadline passed, has it now: the upstream's time begins anew. A client
+// that reads slowly is no stall.
+func (x *Exchange) Taken() {
+	if x.committed && !x.finished {
+		x.limitNext(x.attempt)
+	}
+}
+
 // failedIn handles a failure inside an answer: before the first byte nothing of it was ever there, after it what is there stays.
 func (x *Exchange) failedIn(dst []byte, from int, err *llm.Error, cause string) ([]byte, Verdict) {
 	if !x.committed {

@@ -211,6 +211,10 @@ func (c *call) takeOff(f *flight, i int) (proxy.Verdict, bool) {
 		return c.fail(f.watch, err, true), true
 	}
 	f.resp = resp
+	if resp.StatusCode == http.StatusSwitchingProtocols { // nobody asked for it, and reading from what follows would heed no limit
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
 	if f.body, err = decoded(resp, c.x.Reads()); err != nil { // before the exchange sees the head, which changes with it
 		return c.fail(f.watch, err, false), true
 	}
@@ -284,7 +288,10 @@ func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) 
 	if v.Action == proxy.Next && len(c.out) == 0 {
 		return v, true
 	}
-	if err := c.send(c.out); err != nil && v.Action != proxy.Done {
+	watch.sending.Store(true)
+	err := c.send(c.out)
+	watch.sent()
+	if err != nil && v.Action != proxy.Done {
 		return c.leave(err)
 	}
 	return v, v.Action != proxy.More

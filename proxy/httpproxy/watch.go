@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -11,11 +12,15 @@ import (
 
 // watch cancels an attempt when the exchange's deadline has passed. The deadline moves with every event, so the timer is not reset each
 // time: when it fires it looks again, and it is reset only for a deadline that came nearer. An attempt that is not over some time after
-// that waits for a client that does not read, and then the client is hung up on: it must not hold the upstream's slot for ever.
+// that waits for a client that does not read, and then the client is hung up on: it must not hold the upstream's slot for ever. A deadline that passes while
+// the client takes what it was given says nothing of the upstream: the client has some more time, and then the upstream has its own again.
 type watch struct {
 	x      *proxy.Exchange
 	cancel context.CancelFunc
 	hangUp func() // breaks the client's connection
+
+	sending atomic.Bool // the client is written to
+	late    atomic.Bool // and was when the deadline passed
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -69,9 +74,26 @@ func (w *watch) fire() {
 		w.timer.Reset(left)
 		return
 	}
+	if w.sending.Load() {
+		if w.late.Swap(true) {
+			w.hangUp()
+			return
+		}
+		w.timer.Reset(unreadTime)
+		return
+	}
 	w.expired = true
 	w.timer.Reset(unreadTime)
 	w.cancel()
+}
+
+// sent says that the client has taken what it was given.
+func (w *watch) sent() {
+	w.sending.Store(false)
+	if w.late.Load() && w.late.Swap(false) {
+		w.x.Taken()
+		w.look()
+	}
 }
 
 func (w *watch) hasExpired() bool {

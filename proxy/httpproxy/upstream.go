@@ -77,6 +77,13 @@ func (t *transports) close() {
 // ownIdle is below the 5 s after which llama.cpp and the usual Python servers close an idle connection: a request must not meet that close.
 const ownIdle = 4 * time.Second
 
+// A connection of HTTP/2 outlives the requests that are given up on it, so nothing else finds out that it is dead, and all requests of a provider would
+// go on meeting it: one that has said nothing for pingAfter is asked, and closed when it does not answer within pingTime.
+const (
+	pingAfter = 10 * time.Second
+	pingTime  = 5 * time.Second
+)
+
 func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 	rt := &http.Transport{
 		DialContext:           dial,
@@ -89,6 +96,7 @@ func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: time.Second,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTime},
 	}
 	if p.Own {
 		rt.IdleConnTimeout = ownIdle

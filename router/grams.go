@@ -20,7 +20,7 @@ const (
 	tailWords = 12
 	endBytes  = 1024 // bytes at the beginning whose words are read in pairs and parts too
 	lastBytes = 384  // … and at the end
-	partsMin  = 4    // bytes of a word that is read in parts: a shorter one says it all itself
+	partsMin  = 4    // bytes of a word that is read in parts: a shorter one says it all itself, and so does a common one
 	partsMax  = 24   // bytes of one word that are read in parts
 )
 
@@ -35,8 +35,17 @@ const (
 
 func (g gram) row() uint32 { return uint32(g) & (numRows - 1) }
 
-// tag is never zero: a row without weights is tagged so.
-func (g gram) tag() byte { return byte(g>>rowBits) | 1<<tagBits }
+// tag is never zero: a row without weights is tagged so. It leaves a bit free for commonWord.
+func (g gram) tag() byte {
+	t := byte(g>>rowBits) & tagMask
+	return t + (t-1)>>tagBits
+}
+
+const (
+	tagMask = 1<<tagBits - 1
+	// commonWord is set in the tag of a row that belongs to a word which many texts have: it says all that its parts could, and they are not read.
+	commonWord = 1 << tagBits
+)
 
 // rowSize is the length of a row: the gain heads' weights and, from rowClasses on, the classes', each a byte with weightZero for 0.
 const (
@@ -57,9 +66,9 @@ type grams struct {
 
 // gramState is what grams begin anew with every text, but for what is seen.
 type gramState struct {
-	tags   []byte    // of the model's rows
-	rows   []byte    // nil while features are recorded
-	record *[]uint32 // kind and gram of every feature as it comes, for training
+	tags   []byte  // of the model's rows; nil while features are recorded
+	rows   []byte  // so too
+	record *record // every feature as it comes, for training
 
 	n     [numGrams]int // in the batches
 	sums  [numGrams]rowSum
@@ -80,9 +89,11 @@ type rowSum struct {
 }
 
 // push adds a feature. There is room in its batch: room makes it.
-func (g *grams) push(kind int, h uint64) {
-	g.batch[kind][g.n[kind]&(batchSize-1)] = hashed(kind, h)
+func (g *grams) push(kind int, h uint64) gram {
+	f := hashed(kind, h)
+	g.batch[kind][g.n[kind]&(batchSize-1)] = f
 	g.n[kind]++
+	return f
 }
 
 func hashed(kind int, h uint64) gram {
@@ -126,8 +137,16 @@ func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
 	*lately = uint32(k)
 	g.fresh++
 	g.room(gramWord, 1)
-	g.push(gramWord, k)
-	if end && len(w) >= partsMin {
+	f := g.push(gramWord, k)
+	if !end || len(w) < partsMin {
+		return
+	}
+	switch {
+	case g.record != nil:
+		g.parts(w)
+		g.record.part(f, g.batch[gramPart][:g.n[gramPart]])
+		g.n[gramPart] = 0
+	case (*[numRows]byte)(g.tags)[f.row()] != f.tag()|commonWord:
 		g.room(gramPart, partsMax+3)
 		g.parts(w)
 	}
@@ -221,9 +240,7 @@ func (g *grams) flush(kind int) {
 	batch := g.batch[kind][:g.n[kind]]
 	g.n[kind] = 0
 	if g.record != nil {
-		for _, f := range batch {
-			*g.record = append(*g.record, uint32(kind)<<(rowBits+tagBits)|uint32(f))
-		}
+		g.record.take(kind, batch)
 		return
 	}
 	var picked [batchSize]uint32
@@ -231,7 +248,7 @@ func (g *grams) flush(kind int) {
 	tags := (*[numRows]byte)(g.tags)
 	for _, f := range batch {
 		at := f.row()
-		other := uint32(tags[at] ^ f.tag())
+		other := uint32(tags[at]&tagMask ^ f.tag())
 		word := &g.seen[at>>6]
 		again := uint32(*word>>(at&63)) & 1
 		known += (other - 1) >> 31

@@ -47,7 +47,7 @@ const denseMax = DenseMax
 // DenseMax is the cap.
 const DenseMax = 3
 
-const modelMagic = "sluice router 3\n"
+const modelMagic = "sluice router 4\n"
 
 //go:embed model.bin
 var embedded []byte

@@ -90,7 +90,7 @@ func (r *reading) read(h *Heuristic, prompt *Prompt) {
 			record := g.record
 			r.reset(g.tags, g.rows)
 			if g.record = record; record != nil {
-				*record = (*record)[:0]
+				record.reset()
 			}
 			r.pass(h, p.Text, &out)
 		}
@@ -227,13 +227,16 @@ func ramp(x, lo, hi float64) float64 {
 }
 
 func dot(w, z *[numDense]float32) float64 {
-	var s0, s1 float32
-	for i := 0; i+1 < numDense; i += 2 {
+	var s0, s1, s2, s3 float32 // apart, since each waits for its last sum
+	i := 0
+	for ; i+3 < numDense; i += 4 {
 		s0 += w[i] * z[i]
 		s1 += w[i+1] * z[i+1]
+		s2 += w[i+2] * z[i+2]
+		s3 += w[i+3] * z[i+3]
 	}
-	if numDense%2 == 1 {
-		s0 += w[numDense-1] * z[numDense-1]
+	for ; i < numDense; i++ {
+		s0 += w[i] * z[i]
 	}
-	return float64(s0 + s1)
+	return float64(s0 + s1 + (s2 + s3))
 }

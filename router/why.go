@@ -63,7 +63,7 @@ func (t *Trained) Why(p Prompt, n int) []Weight {
 			continue
 		}
 		f := hashed(gramWord, k)
-		if at := f.row(); m.tags[at] == f.tag() {
+		if at := f.row(); m.tags[at]&tagMask == f.tag() {
 			sums["word "+strconv.Quote(w)] = unit * float64(int(m.rows[at*rowSize+uint32(r.kind)])-weightZero)
 		}
 	}

@@ -120,6 +120,7 @@ func pack(v *vocabulary, scale *standard, classes, gain *linear) *router.Model {
 		for k := range w.Heads {
 			w.Heads[k] = quantise(gain.row[row*gain.outs+k], headUnit[k])
 		}
+		w.Common = v.common[v.owner[row]]
 		return v.owner[row], w, true
 	})
 	return m

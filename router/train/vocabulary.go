@@ -9,54 +9,78 @@ import (
 // vocabulary says which feature owns each row of the model. Many features hash to one row; it goes to the one that most texts have, single
 // words first, so that a word the model knows is known for certain and what it does not know stays silent.
 type vocabulary struct {
-	owner [router.NumRows]uint32
-	owned [router.NumRows]bool
+	owner  [router.NumRows]uint32
+	owned  [router.NumRows]bool
+	common map[uint32]bool // words whose parts are not read: they say what there is to say themselves
 }
 
 const (
-	leastTexts  = 2 // that have a feature
+	leastTexts  = 2  // that have a feature
+	commonTexts = 40 // … and a word that is common
 	wordBonus   = 4
 	handWritten = 3 // times as much as a benchmark's
 )
 
 func newVocabulary(all []example) *vocabulary {
-	count := map[uint32]float64{}
-	last := map[uint32]int{}
-	texts := map[uint32]float64{}
+	c := counts{count: map[uint32]float64{}, texts: map[uint32]float64{}, last: map[uint32]int{}}
 	for i := range all {
-		e := &all[i]
-		w, text := 1.0, 1.0
-		switch e.row.Source {
-		case Natural:
-			w = handWritten
-		case Typed:
-			w, text = handWritten*e.row.share, e.row.share
-		}
-		for kind, fs := range e.sketch.Grams {
+		for kind, fs := range all[i].sketch.Grams {
 			for _, f := range fs {
-				if last[f] == i+1 {
-					continue
-				}
-				last[f] = i + 1
-				texts[f] += text
-				if kind == 0 {
-					count[f] += w * wordBonus
-				} else {
-					count[f] += w
-				}
+				c.add(i, &all[i], kind, f)
 			}
 		}
 	}
-	v := new(vocabulary)
+	v := &vocabulary{common: map[uint32]bool{}}
+	for i := range all {
+		for _, f := range all[i].sketch.Grams[0] {
+			v.common[f] = c.texts[f] >= commonTexts
+		}
+	}
+	for i := range all {
+		for _, p := range all[i].sketch.Parts {
+			if !v.common[p.Word] {
+				c.add(i, &all[i], router.GramPart, p.Feature)
+			}
+		}
+	}
 	best := make([]float64, router.NumRows)
-	for f, n := range count {
+	for f, n := range c.count {
 		row := router.Row(f)
-		if texts[f] < leastTexts || n < best[row] || n == best[row] && f > v.owner[row] {
+		if c.texts[f] < leastTexts || n < best[row] || n == best[row] && f > v.owner[row] {
 			continue
 		}
 		best[row], v.owner[row], v.owned[row] = n, f, true
 	}
+	for f := range v.common {
+		v.common[f] = v.common[f] && v.owner[router.Row(f)] == f
+	}
 	return v
+}
+
+// counts are how often features come: in texts, and in what counts.
+type counts struct {
+	count, texts map[uint32]float64
+	last         map[uint32]int // the text that had it last, from 1 on
+}
+
+// add counts a feature of a text, once.
+func (c *counts) add(i int, e *example, kind int, f uint32) {
+	if c.last[f] == i+1 {
+		return
+	}
+	c.last[f] = i + 1
+	w, text := 1.0, 1.0
+	switch e.row.Source {
+	case Natural:
+		w = handWritten
+	case Typed:
+		w, text = handWritten*e.row.share, e.row.share
+	}
+	if kind == 0 {
+		w *= wordBonus
+	}
+	c.count[f] += w
+	c.texts[f] += text
 }
 
 // input is an example's features as a linear model takes them.
@@ -75,11 +99,21 @@ func (v *vocabulary) input(s *router.Sketch, scale *standard) (in input) {
 	seen := map[int32]bool{}
 	for kind, fs := range s.Grams {
 		from := len(in.rows)
-		for _, f := range fs {
+		take := func(f uint32) {
 			row := int32(router.Row(f))
 			if v.owned[row] && v.owner[row] == f && !seen[row] {
 				seen[row] = true
 				in.rows = append(in.rows, row)
+			}
+		}
+		for _, f := range fs {
+			take(f)
+		}
+		if kind == router.GramPart {
+			for _, p := range s.Parts {
+				if !v.common[p.Word] {
+					take(p.Feature)
+				}
 			}
 		}
 		n := len(in.rows) - from

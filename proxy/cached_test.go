@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -231,4 +232,37 @@ func TestCacheTenants(t *testing.T) {
 			t.Errorf("the upstream was asked %d times", n)
 		}
 	})
+}
+
+// TestDroppedFlight: an exchange that another plane begins afresh leaves nobody waiting for its answer, the fresh one least of all.
+func TestDroppedFlight(t *testing.T) {
+	w := newWorld(t, []byte(cachePolicy), 0)
+	begin := func() (*proxy.Exchange, proxy.Verdict) {
+		head := proxy.Head{Method: "POST", URL: &url.URL{Path: "/v1/chat/completions"}, Header: http.Header{}, Plane: "envoy"}
+		x, reply := w.gateway.Begin(t.Context(), head)
+		if reply == nil {
+			_, reply = x.Request([]byte(`{"model":"auto","temperature":0,"messages":[]}`))
+		}
+		if reply != nil {
+			t.Fatalf("%s", reply.Body)
+		}
+		_, v := x.Attempt(0)
+		return x, v
+	}
+	first, v := begin()
+	if v.Action != proxy.More {
+		t.Fatalf("the first: %+v", v)
+	}
+	second, v := begin()
+	if v.Action != proxy.Wait {
+		t.Fatalf("the second does not wait for the first: %+v", v)
+	}
+	first.Drop()
+	if _, v := second.Attempt(0); v.Action != proxy.More {
+		t.Errorf("the second waits for what was dropped: %+v", v)
+	}
+	second.Drop()
+	if n := w.gateway.Inflight(); n != 0 {
+		t.Errorf("%d in flight", n)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/router"
@@ -225,6 +226,7 @@ func (x *Exchange) Drop() {
 	}
 	x.ended = true
 	x.settleAttempt()
+	x.land(nil, cache.Died) // nobody must wait for it, least of all the exchange that is begun afresh
 	x.leave()
 	x.tab.Cancel()
 	x.g.inflight.Add(-1)

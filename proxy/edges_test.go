@@ -46,7 +46,7 @@ var edges = []struct {
 	{21, "compressed answers are decoded", []string{"TestCompressedAnswers"}},
 	{22, "one framing, and the length of what is sent", []string{"TestEdge22Lengths"}},
 	{23, "characters are never cut", []string{"edge-23-characters", "broken-cut-in-event"}},
-	{55, "Retry-After is honoured, and capped", []string{"fail-429-short", "fail-429-long", "TestThrottleStorm", "TestRetryAfter"}},
+	{55, "Retry-After is honoured, and capped", []string{"fail-429-short", "fail-429-long", "fail-503-retry-after", "TestThrottleStorm", "TestRetryAfter"}},
 	{56, "a persistent 429 is bounded, then fails over", []string{"TestPublicFaults", "fail-throttled-everywhere"}},
 	{57, "one layer retries", []string{"TestPublicFaults", "TestFailures", "idempotency-key"}},
 	{58, "a body that was sent is not replayed unseen", []string{"idempotency-key", "fail-reset", "TestEdge58Stale"}},

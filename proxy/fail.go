@@ -200,7 +200,7 @@ func cooldown(err *llm.Error) time.Duration {
 	return time.Minute
 }
 
-// waitable is the longest reset of a throttle that is waited out.
+// waitable is the longest Retry-After that is waited out.
 const waitable = 5 * time.Second
 
 // next finds the plan's next entry after a failure: the same model once more where the class allows it and the total limit leaves the time, else the
@@ -243,11 +243,11 @@ func (x *Exchange) again(err *llm.Error, act policies.Action) (delay time.Durati
 	switch {
 	case act.Cooldown && x.otherCredential(), full && x.attempt.provider.Own && x.stillUsable(cur), x.committed && x.otherEndpoint(cur):
 		return 0, true // another key, another endpoint
-	case err.Once:
+	case err.Once, err.RetryAfter > waitable: // it asks for no more, or for none so soon
 		return 0, false
 	case !throttled:
 		return x.backoff(err), act.SameModel && x.stillUsable(cur)
-	case err.RetryAfter == 0 || err.RetryAfter > waitable || x.waited[cur]:
+	case err.RetryAfter == 0 || x.waited[cur]:
 		return 0, false
 	}
 	if x.waited == nil {
@@ -289,7 +289,7 @@ func (x *Exchange) stillUsable(m *policies.Model) bool {
 // backoff is full jitter over a window that doubles with each request made: a second endpoint of a pool needs none.
 func (x *Exchange) backoff(err *llm.Error) time.Duration {
 	if err.RetryAfter > 0 {
-		return min(err.RetryAfter, waitable)
+		return err.RetryAfter
 	}
 	if x.attempt.provider.Own && len(x.attempt.provider.Endpoints) > 1 {
 		return 0

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/simulator"
 	"github.com/sluice-gateway/sluice/internal/testkit"
 )
 
@@ -64,6 +66,38 @@ func TestPatienceEnds(t *testing.T) {
 		})
 	}
 }
+
+// A recorded answer has no upstream whose limits would end it: a client that does not read it is hung up on all the same, and one that does gets all of it.
+func TestPatienceWithReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, strings.Replace(publicPolicy, "timeouts:", "cache: {exact: 1h}, timeouts:", 1))
+		l.provider("one.test:9000", simulator.Options{Fault: func(*http.Request, string) string { return "events=2000" }})
+		ask, err := testkit.ParseRequest([]byte("POST /v1/chat/completions\nContent-Type: application/json\n\n{\"model\":\"auto\",\"temperature\":0,\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, again := l.plane.ask(ask), l.plane.ask(ask)
+		if again.Header.Get("X-Sluice-Cache") != "hit" || len(again.Body) < 256<<10 || again.End != "" || read(t, &again).text != read(t, &first).text {
+			t.Fatalf("%d bytes, cache %s", len(again.Body), again.Header.Get("X-Sluice-Cache"))
+		}
+		client, err := l.net.Dial(context.Background(), "tcp", gatewayName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Write(append(ask.Head, ask.Body...)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * unread) // virtual
+		if n := l.gateway.Inflight(); n != 0 {
+			t.Errorf("%d exchanges wait for a client that does not read", n)
+		}
+		client.Close()
+		l.close()
+	})
+}
+
+// unread is how long a plane waits for a client that does not read.
+const unread = 15 * time.Second
 
 // A client that pauses for longer than a stream may be idle and then reads on gets its answer from the upstream that it began with: who reads slowly is no
 // stall, and nobody else is paid for it.

@@ -378,7 +378,29 @@ func (c *call) reply(r *proxy.Reply) {
 	}
 	c.w.WriteHeader(r.Status)
 	if c.r.Method != http.MethodHead {
-		_, _ = c.w.Write(r.Body)
+		c.deliver(r.Body)
+	}
+}
+
+// replyPiece is how much of a long reply is written at once, in bytes.
+const replyPiece = 64 << 10
+
+// deliver writes the body of a reply. A long one, which is a recorded answer, goes piece by piece: a client has unreadTime for each.
+func (c *call) deliver(p []byte) {
+	rc := http.NewResponseController(c.w)
+	long := len(p) > replyPiece
+	for len(p) > 0 {
+		n := min(len(p), replyPiece)
+		if long {
+			_ = rc.SetWriteDeadline(time.Now().Add(unreadTime)) // not supported = nobody to wait for
+		}
+		if _, err := c.w.Write(p[:n]); err != nil || long && rc.Flush() != nil {
+			return
+		}
+		p = p[n:]
+	}
+	if long {
+		_ = rc.SetWriteDeadline(time.Time{})
 	}
 }
 

@@ -222,7 +222,7 @@ func (x *Exchange) replay(e *cache.Entry) *Reply {
 	x.attempt = a
 	a.head = answerFields(e.Header, -1)
 	x.openCodecs(a)
-	body, v := x.writeEvents(nil, e.Body, true)
+	body, v := x.reread(e)
 	if v.Action != Done || x.rec.Outcome != "ok" {
 		x.attempt, x.finished, x.failed = before, false, nil
 		return nil
@@ -232,6 +232,24 @@ func (x *Exchange) replay(e *cache.Entry) *Reply {
 	r.ResponseID, r.ResponseModel, r.Finish = a.rec.ResponseID, a.rec.ResponseModel, a.rec.Finish
 	x.caching.age = max(0, now.Sub(e.Stored))
 	return &Reply{Status: r.Status, Header: x.clientFields(a.head), Body: body}
+}
+
+// rereadPiece is how much of a recorded stream is decoded at once: its events are many, and none of them stays.
+const rereadPiece = 4 << 10
+
+// reread decodes a recorded answer and returns what the client gets of it.
+func (x *Exchange) reread(e *cache.Entry) (body []byte, v Verdict) {
+	piece := len(e.Body)
+	if e.Stream {
+		piece = rereadPiece
+	}
+	body = make([]byte, 0, len(e.Body)+len(e.Body)/8)
+	for rest := e.Body; v.Action == Hold || v.Action == More; {
+		n := min(len(rest), piece)
+		body, v = x.writeEvents(body, rest[:n], n == len(rest))
+		rest = rest[n:]
+	}
+	return body, v
 }
 
 // planned returns the attempt of the plan that a recorded answer could have come from; nil when there is none: what the request's boundaries and

@@ -257,7 +257,7 @@ func (s *redisServer) forgets(t *testing.T, expect func(string, bool), g *harnes
 	}
 	var keys []string
 	s.run(t, func(ctx context.Context, r redis.Commands) (err error) {
-		keys, err = r.Keys(ctx, "*account*").Result()
+		keys, err = r.Keys(ctx, "*:budget:*").Result()
 		return err
 	})
 	if len(keys) != 1 {

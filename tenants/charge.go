@@ -25,6 +25,7 @@ type Charge struct {
 	Hold     time.Duration // how long it holds that, should it never settle
 	Settle   bool          // give back slots and reservations; nothing is refused any more
 	Later    bool          // nobody waits for it
+	Patient  bool          // with Later or Settle: there is plenty of all that it gives back, and it may wait a little for others
 	Local    bool          // with Settle: what the receipt of the limits said
 	Rates    []RateCharge
 	Slots    []SlotCharge
@@ -44,9 +45,22 @@ type Note struct {
 // notesOnly reports whether there is nothing to charge.
 func (c *Charge) notesOnly() bool { return len(c.Rates)+len(c.Slots)+len(c.Accounts) == 0 }
 
+// uses are the uses of the shared state that the charge has.
+func (c *Charge) uses() []string {
+	switch limits, money := len(c.Rates)+len(c.Slots) > 0, len(c.Accounts) > 0; {
+	case limits && money:
+		return []string{UseLimits, UseBudget}
+	case money:
+		return []string{UseBudget}
+	case limits:
+		return []string{UseLimits}
+	}
+	return []string{UseSessions}
+}
+
 // RateCharge takes from a rate, or gives back where Take is negative.
 type RateCharge struct {
-	Key    string
+	Key    string // the rate's name, a slash, and whose it is
 	Limit  int64
 	Window time.Duration
 	Take   int64
@@ -54,7 +68,7 @@ type RateCharge struct {
 
 // SlotCharge takes one of a number of slots.
 type SlotCharge struct {
-	Key   string
+	Key   string // whose they are
 	Limit int64
 }
 

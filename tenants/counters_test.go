@@ -112,12 +112,15 @@ func genCharge(t *rapid.T) *Charge {
 		Settle: rapid.Bool().Draw(t, "settle")}
 	limits := map[string]int64{"a": 3, "b": 100, "c": 7}
 	for _, key := range []string{"a", "b", "c"} {
-		if rapid.Bool().Draw(t, "rate") {
+		for _, rate := range []string{"requests/", "tokens/"} {
+			if !rapid.Bool().Draw(t, "rate") {
+				continue
+			}
 			take := int64(rapid.IntRange(0, 5).Draw(t, "take"))
 			if c.Settle {
 				take = int64(rapid.IntRange(-5, 5).Draw(t, "give"))
 			}
-			c.Rates = append(c.Rates, RateCharge{Key: key, Limit: limits[key], Window: 10 * time.Second, Take: take})
+			c.Rates = append(c.Rates, RateCharge{Key: rate + key, Limit: limits[key], Window: 10 * time.Second, Take: take})
 		}
 		if rapid.Bool().Draw(t, "slot") {
 			c.Slots = append(c.Slots, SlotCharge{key, 2})

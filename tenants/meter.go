@@ -33,6 +33,7 @@ type Tab struct {
 	receipt  *Receipt
 	balances []Balance
 	ahead    int64 // held in the first trip
+	plenty   bool  // there is so much of everything that nobody waits for what it gives back
 	closed   bool
 }
 
@@ -114,7 +115,23 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 		t.closed = true
 		return t, t.refusal()
 	}
+	t.plenty = t.roomy()
 	return t, nil
+}
+
+// roomy reports whether half of every limit is left, and of every budget as much as a soft reservation wants.
+func (t *Tab) roomy() bool {
+	for i := range t.charge.Rates {
+		if 2*t.receipt.Rates[i] > t.charge.Rates[i].Window {
+			return false
+		}
+	}
+	for i := range t.charge.Slots {
+		if 2*t.receipt.Slots[i] > t.charge.Slots[i].Limit {
+			return false
+		}
+	}
+	return t.receipt.Soft || len(t.charge.Accounts) == 0
 }
 
 // take is what a rate of tokens is asked for.
@@ -252,6 +269,7 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 		t.lower(ctx, &c, microUSD)
 		return nil
 	}
+	t.plenty = false
 	for i := range c.Accounts {
 		how := t.budgets[i].OnExceed
 		c.Accounts[i].Reserve = microUSD
@@ -277,7 +295,7 @@ func (t *Tab) lower(ctx context.Context, c *Charge, microUSD int64) {
 		return
 	}
 	t.ahead = microUSD
-	c.Later, c.Settle = true, microUSD == 0
+	c.Later, c.Settle, c.Patient = true, microUSD == 0, true
 	for i := range c.Accounts {
 		c.Accounts[i].Reserve, c.Accounts[i].Force = microUSD, true
 	}
@@ -347,6 +365,7 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 	if c.Note != nil && c.Note.Text == "" {
 		c.Note = nil
 	}
+	c.Patient = t.plenty && c.Note == nil
 	if !c.notesOnly() || c.Note != nil {
 		_, _ = t.store.Charge(context.Background(), &c) // settling is never refused
 	}

@@ -3,7 +3,9 @@ package tenants
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -214,16 +216,60 @@ func TestSharedRegister(t *testing.T) {
 	}
 }
 
-// A settlement that is sent twice, because its answer was lost, counts once.
+// A settlement that is sent again under its number, because its answer was lost, counts once; another of the same exchange counts.
 func TestSettlesOnce(t *testing.T) {
 	m := miniredis.RunT(t)
 	n := shared(t, m, policies.Redis{})
-	for range 3 {
-		_, _ = n.Charge(t.Context(), settling("x", 10))
+	rate := RateCharge{Key: "tokens/a", Limit: 100, Window: 100 * time.Second, Take: 50}
+	if _, err := n.Charge(t.Context(), &Charge{ID: "reader", Rates: []RateCharge{rate}}); err != nil {
+		t.Fatal(err)
 	}
-	harness.Until(t, "not settled", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.owed) == 0 })
-	if b := n.balance(t); b.Spent != 10 {
-		t.Errorf("%+v", b)
+	m.SetTime(time.Now())
+	for _, tc := range []struct{ number, spent, ahead int64 }{{7, 10, 40}, {7, 10, 40}, {8, 20, 30}, {7, 20, 30}, {8, 20, 30}, {9, 30, 20}} {
+		c := settling("x", 10)
+		rate.Take = -10
+		c.Rates = []RateCharge{rate}
+		if !n.settle(t.Context(), []*debt{{Charge: c, number: tc.number}}) {
+			t.Fatal("not settled")
+		}
+		r, err := n.Charge(t.Context(), &Charge{ID: "reader", Rates: []RateCharge{{Key: rate.Key, Limit: 100, Window: rate.Window}}, Accounts: spending1("reader", 0).Accounts})
+		if err != nil || r.Accounts[0].Spent != tc.spent || r.Rates[0].Round(time.Second) != time.Duration(tc.ahead)*time.Second {
+			t.Errorf("number %d: %+v %v", tc.number, r, err)
+		}
+	}
+}
+
+// A level's rates and slots are one key's, and both keep their order.
+func TestLevels(t *testing.T) {
+	for _, tc := range []struct {
+		rates, slots []string
+		want         string
+	}{
+		{nil, nil, ""},
+		{[]string{"requests/t", "tokens/t", "requests/k"}, []string{"t", "k"}, "t+2+slots k+1+slots"},
+		{[]string{"requests/k"}, []string{"t", "k", "r"}, "t+0+slots k+1+slots r+0+slots"},
+		{[]string{"requests/t", "requests/r"}, []string{"k", "r"}, "k+0+slots t+1 r+1+slots"},
+		{[]string{"requests/t", "requests/k"}, []string{"k", "t"}, "t+1 k+1+slots t+0+slots"},
+		{nil, []string{"t"}, "t+0+slots"},
+	} {
+		c := &Charge{}
+		for _, key := range tc.rates {
+			c.Rates = append(c.Rates, RateCharge{Key: key})
+		}
+		for _, key := range tc.slots {
+			c.Slots = append(c.Slots, SlotCharge{Key: key})
+		}
+		var got []string
+		for _, l := range c.levels() {
+			text := fmt.Sprintf("%s+%d", l.key, len(l.rates))
+			if l.slots >= 0 {
+				text += "+slots"
+			}
+			got = append(got, text)
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%v %v: %v, want %s", tc.rates, tc.slots, got, tc.want)
+		}
 	}
 }
 

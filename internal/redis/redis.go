@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,25 +131,77 @@ func dial(raw string, timeout time.Duration) (goredis.UniversalClient, error) {
 	return goredis.NewClient(o), nil
 }
 
+// Call is one call of a script.
+type Call struct {
+	Keys []string
+	Args []any
+}
+
+// Answer is what came of a command.
+type Answer = goredis.Cmd
+
+// CallEach calls a script many times in one trip, in order. Each call has its own answer or error.
+func CallEach(ctx context.Context, r Commands, s *Script, calls []Call) []*Answer {
+	send := func(first func(context.Context, goredis.Scripter, []string, ...any) *Answer) []*Answer {
+		answers := make([]*Answer, 0, len(calls))
+		_, _ = r.Pipelined(ctx, func(p goredis.Pipeliner) error { // what went wrong is in the answers
+			for i, c := range calls {
+				call := s.EvalSha
+				if i == 0 {
+					call = first
+				}
+				answers = append(answers, call(ctx, p, c.Keys, c.Args...))
+			}
+			return nil
+		})
+		return answers
+	}
+	answers := send(s.EvalSha)
+	if !slices.ContainsFunc(answers, func(a *Answer) bool { return !goredis.HasErrorPrefix(a.Err(), "NOSCRIPT") }) {
+		return send(s.Eval) // which sends the script
+	}
+	return answers
+}
+
+// Refused reports whether an error is the server's answer: it has not done what it was asked.
+func Refused(err error) bool {
+	var said goredis.Error
+	return errors.As(err, &said)
+}
+
 // Run does work with the store for a use, within the timeout. ErrMissing comes back as it is. Every other error means that the store did not
 // do it: the caller does what its policy says of a use without the store. ErrAway is one of them.
 func (c *Client) Run(ctx context.Context, name string, work func(ctx context.Context, r Commands) error) error {
-	if !c.may(name) {
-		return ErrAway
+	return c.RunFor(ctx, []string{name}, work)
+}
+
+// RunFor is Run for several uses at once.
+func (c *Client) RunFor(ctx context.Context, names []string, work func(ctx context.Context, r Commands) error) error {
+	for i, name := range names {
+		if !c.may(name) {
+			each(names[:i], c.undecided)
+			return ErrAway
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	err := work(ctx, c.rdb)
 	switch {
 	case err == nil, errors.Is(err, ErrMissing):
-		c.back(name)
+		each(names, c.back)
 		return err
 	case errors.Is(ctx.Err(), context.Canceled): // the caller gave up: nobody's failure
-		c.undecided(name)
+		each(names, c.undecided)
 		return fmt.Errorf("shared state: %w", err)
 	}
-	c.lost(name, err)
+	each(names, func(name string) { c.lost(name, err) })
 	return fmt.Errorf("shared state: %w", err)
+}
+
+func each(names []string, do func(string)) {
+	for _, name := range names {
+		do(name)
+	}
 }
 
 // Away reports whether the store does not serve the use now.

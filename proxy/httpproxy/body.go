@@ -100,14 +100,27 @@ const claimable = 256 << 10
 // patient is a body whose reader does not wait for ever.
 type patient struct {
 	io.ReadCloser
+	c     *call
 	timer *time.Timer
 	end   time.Time
+
+	mu   sync.Mutex
+	over bool // the connection is no longer this body's to break: it may be another request's
 }
 
 func (c *call) patiently(body io.ReadCloser) *patient {
-	return &patient{body, time.AfterFunc(bodyIdle, func() {
-		_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // not supported = nobody to wait for
-	}), time.Now().Add(bodyTime)}
+	p := &patient{ReadCloser: body, c: c, end: time.Now().Add(bodyTime)}
+	p.timer = time.AfterFunc(bodyIdle, p.breakOff)
+	return p
+}
+
+// breakOff makes reads fail, now and from now on.
+func (p *patient) breakOff() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over {
+		_ = http.NewResponseController(p.c.w).SetReadDeadline(time.Unix(1, 0)) // not supported = nobody to wait for
+	}
 }
 
 func (p *patient) Read(b []byte) (int, error) {
@@ -116,7 +129,12 @@ func (p *patient) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (p *patient) stop() { p.timer.Stop() }
+func (p *patient) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	p.timer.Stop()
+}
 
 // memorySpool is how much of a form is kept in memory before it goes to a file.
 const memorySpool = 1 << 20

@@ -90,9 +90,17 @@ func (w *watch) fire() {
 // sent says that the client has taken what it was given.
 func (w *watch) sent() {
 	w.sending.Store(false)
-	if w.late.Load() && w.late.Swap(false) {
-		w.x.Taken()
-		w.look()
+	if !w.late.Load() {
+		return
+	}
+	w.x.Taken()
+	d := w.x.Deadline()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late.Store(false)
+	if !w.stopped && !w.expired {
+		w.armed = d
+		w.timer.Reset(time.Until(d))
 	}
 }
 

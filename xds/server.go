@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -47,21 +48,9 @@ type Server struct {
 
 // NewServer makes a control plane that has nothing to say until the first Publish: no Envoy ever gets an empty configuration.
 func NewServer(o Options) *Server {
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if o.MaxMessage == 0 {
-		o.MaxMessage = 64 << 20
-	}
-	if o.MaxStreams == 0 {
-		o.MaxStreams = 16384
-	}
-	if o.Grace == 0 {
-		o.Grace = 5 * time.Second
-	}
-	if o.Forget == 0 {
-		o.Forget = 10 * time.Minute
-	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	o.MaxMessage, o.MaxStreams = cmp.Or(o.MaxMessage, 64<<20), cmp.Or(o.MaxStreams, 16384)
+	o.Grace, o.Forget = cmp.Or(o.Grace, 5*time.Second), cmp.Or(o.Forget, 10*time.Minute)
 	return &Server{o: o, nodes: map[string]*node{}, changed: make(chan struct{})}
 }
 

@@ -183,12 +183,10 @@ func (st *stream) plan(body []byte) (*proxy.Upstream, *proxy.Reply) {
 		return &up, nil
 	case proxy.Answer:
 		return nil, v.Reply
-	case proxy.Wait: // the executor waits
-		st.cluster = ""
-		return nil, nil
 	}
-	st.cluster = ""
-	st.x.HandOver(v)
+	if st.cluster = ""; v.Action != proxy.Wait { // the executor waits
+		st.x.HandOver(v)
+	}
 	return nil, nil
 }
 

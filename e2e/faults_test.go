@@ -44,13 +44,13 @@ var after = []fault{
 }
 
 // faultPolicy gives each fault a provider, a model and a route of its own: what one does to breakers and credentials says nothing of the others.
-// Each route falls back to the model good.
+// Each route falls back to the model good, which has time enough on a slow machine too.
 func faultPolicy(addr string, faults []fault) string {
 	var providers, models, routes strings.Builder
 	for i, f := range faults {
 		fmt.Fprintf(&providers, "  bad%d: {dialect: openai, base_url: \"http://%s/v1\"}\n", i, addr)
 		fmt.Fprintf(&models, "  bad%d: {provider: bad%d, name: \"bad%d+fault=events=6,%s\"}\n", i, i, i, f.spec)
-		fmt.Fprintf(&routes, "  route%d:\n    rules: [{use: [bad%d, good]}]\n    timeouts: {headers: 1s, first_token: 1500ms, idle: 1s, answer: 1500ms}\n", i, i)
+		fmt.Fprintf(&routes, "  route%d:\n    rules: [{use: [bad%d, good]}]\n    timeouts: {headers: 4s, first_token: 5s, idle: 4s, answer: 5s}\n", i, i)
 	}
 	return fmt.Sprintf("version: 1\nproviders:\n  good: {dialect: openai, base_url: \"http://%s/v1\"}\n%smodels:\n  good: {provider: good, name: good}\n%sroutes:\n%s",
 		addr, providers.String(), models.String(), routes.String())
@@ -149,19 +149,20 @@ func TestPlanUsedUp(t *testing.T) {
 	for _, tc := range []struct {
 		spec, code string
 		status     int
+		limit      string
 	}{
-		{"status=500", "upstream_failed", 502}, {"status=429", "rate_limit_exceeded", 429}, {"hang", "upstream_timeout", 504}, {"status=401", "upstream_auth_failed", 502},
+		{"status=500", "upstream_failed", 502, "1m"}, {"status=429", "rate_limit_exceeded", 429, "1m"}, {"hang", "upstream_timeout", 504, "500ms"}, {"status=401", "upstream_auth_failed", 502, "1m"},
 	} {
 		t.Run(tc.spec, func(t *testing.T) {
 			t.Parallel()
 			g := serve(t, fmt.Sprintf(`version: 1
 providers:
-  p: {dialect: openai, base_url: "http://%s/v1"}
+  p: {dialect: openai, base_url: "http://%[1]s/v1"}
 models:
-  m: {provider: p, name: "m+fault=%s"}
+  m: {provider: p, name: "m+fault=%[2]s"}
 routes:
-  r: {rules: [{use: [m]}], timeouts: {headers: 500ms, first_token: 500ms, answer: 500ms}}
-`, addr, tc.spec))
+  r: {rules: [{use: [m]}], timeouts: {headers: %[3]s, first_token: %[3]s, answer: %[3]s}}
+`, addr, tc.spec, tc.limit))
 			for _, stream := range []bool{false, true} {
 				a := chat(t.Context(), newClient(t), g, chatBody("r", "x", stream, ""))
 				if a.status != tc.status || a.code(t) != tc.code {

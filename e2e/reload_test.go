@@ -154,8 +154,8 @@ func TestSecretFileRotates(t *testing.T) {
 // TestGracefulStop: under SIGTERM open streams finish, the gateway is not ready meanwhile, new connections are refused, and it ends with 0.
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
-	sim, addr := provider(t, simulator.Options{})
-	g := serve(t, stopPolicy(addr, "events=40,delay=50ms"))
+	_, addr, gate := gated(t, simulator.Options{})
+	g := serve(t, stopPolicy(addr, "events=40"))
 	c := newClient(t)
 	var answers []chan *answer
 	for range 4 {
@@ -163,7 +163,7 @@ func TestGracefulStop(t *testing.T) {
 		answers = append(answers, ch)
 		go func() { ch <- chat(t.Context(), c, g, chatBody("auto", "hi", true, "")) }()
 	}
-	streaming(t, sim, 4)
+	gate.await(t, 4)
 	g.Signal(t, syscall.SIGTERM)
 	harness.Poll(t, "not ready", func() error {
 		resp, err := http.Get(g.Admin + "/readyz")
@@ -176,6 +176,7 @@ func TestGracefulStop(t *testing.T) {
 		}
 		return nil
 	})
+	close(gate.open)
 	for _, ch := range answers {
 		if err := (<-ch).complete(); err != nil {
 			t.Error(err)

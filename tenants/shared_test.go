@@ -115,7 +115,9 @@ func TestSlack(t *testing.T) {
 	m.SetError("")
 	harness.Until(t, "what was spent is not booked", func() bool {
 		r, err := n.Charge(t.Context(), spending1("reader", 0))
-		return err == nil && r.BudgetErr == nil && r.Accounts[0] == Balance{Spent: 108}
+		n.mu.Lock()
+		defer n.mu.Unlock() // the store has it booked before the gateway knows
+		return err == nil && r.BudgetErr == nil && r.Accounts[0] == Balance{Spent: 108} && len(n.owed) == 0
 	})
 	m.SetError("LOADING")
 	if r, _ := n.Charge(t.Context(), spending1("again", 4)); r.BudgetErr == nil || r.short() {

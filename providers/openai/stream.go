@@ -47,6 +47,10 @@ func (d *streamDecoder) Append(dst []llm.Event, chunk []byte, end bool) ([]llm.E
 		d.frames.Feed(chunk)
 	}
 	dst, err := d.drain(dst)
+	if err != nil && d.op.Generates() && d.complete() { // the answer is there: what came instead of its end mark takes nothing from it
+		err, end = nil, true
+		d.frames.Reset()
+	}
 	if err == nil && end && !d.ended {
 		dst, err = d.finish(dst)
 	}
@@ -220,6 +224,9 @@ func (d *streamDecoder) chunk(dst []llm.Event, name, data []byte) ([]llm.Event, 
 		b, ok := readError(top.Value)
 		if !ok {
 			b = readMembers(top.Value)
+		}
+		if d.complete() {
+			return dst, broken("an error behind its end")
 		}
 		return append(dst, llm.Event{Kind: llm.EventError, Err: b.Error(200, b.Classify(200))}), nil
 	}

@@ -189,6 +189,8 @@ func TestStreamFailures(t *testing.T) {
 		{"text then cut", roleChunk + textChunk, "broken"},
 		{"cut within an event", roleChunk + textChunk + stopChunk[:40], "broken"},
 		{"cut after the finish", roleChunk + textChunk + stopChunk + `data: {"id":"c","usa`, "end 0 raw"},
+		{"garbage after the finish", roleChunk + textChunk + stopChunk + "data: {\"id\": nope\n\n" + done, "end 0 raw"},
+		{"error after the finish", roleChunk + textChunk + stopChunk + `data: {"error":{"message":"The server is overloaded","code":503}}` + "\n\n", "end 0 raw"},
 		{"no done", roleChunk + textChunk + stopChunk, "end 0 raw"},
 		{"done without finish", roleChunk + textChunk + done, "end 0 raw"},
 		{"one of two choices finished", roleChunk + strings.ReplaceAll(textChunk, `"index":0`, `"index":1`) + stopChunk, "broken"},

@@ -4,123 +4,160 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/redis"
-	"github.com/sluice-gateway/sluice/policies"
-	"github.com/sluice-gateway/sluice/proxy"
-	"github.com/sluice-gateway/sluice/proxy/httpproxy"
-	"github.com/sluice-gateway/sluice/router"
-	"github.com/sluice-gateway/sluice/telemetry"
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
-// BenchmarkQuotas asks three gateways in turn, one request at a time over loopback: without limits and budgets (the floor), with them in memory, and with them in a
-// Redis on loopback. It reports the floor's median and what the other two add to it.
-func BenchmarkQuotas(b *testing.B) {
-	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}`)
-	}))
-	defer up.Close()
-	_, addr := harness.Redis(b, "..")
-	rdb, err := redis.Open(redis.Options{URL: "redis://" + addr, Timeout: time.Minute})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer rdb.Close()
-	shared, err := tenants.OpenShared(rdb, &policies.Redis{}, tenants.NewMemory())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer shared.Close()
-	key, err := tenants.NewKey("web")
-	if err != nil {
-		b.Fatal(err)
-	}
-	const quotas = ", limits: {requests: 100M/s, tokens: 100M/s, concurrent: 1000}, budget: {usd: 1000000}"
-	kinds := []struct {
-		name, quotas string
-		store        tenants.Store
-		url          string
-		took         []time.Duration
-	}{{name: "floor"}, {name: "memory", quotas: quotas}, {name: "redis", quotas: quotas, store: shared}}
-	for i := range kinds {
-		k := &kinds[i]
-		url, done := quotaGateway(b, up.URL, tenants.Hash("pepper", key), k.quotas, k.store)
-		defer done()
-		k.url = url + "/v1/chat/completions"
-	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
-	defer client.CloseIdleConnections()
-	body := []byte(`{"model":"auto","max_tokens":50,"messages":[{"role":"user","content":"Will it rain in Bern?"}]}`)
-	for b.Loop() {
-		for i := range kinds {
-			k := &kinds[i]
-			r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, k.url, bytes.NewReader(body))
-			if err != nil {
-				b.Fatal(err)
-			}
-			r.Header.Set("Content-Type", "application/json")
-			r.Header.Set("Authorization", "Bearer "+key)
-			began := time.Now()
-			resp, err := client.Do(r)
-			if err != nil {
-				b.Fatal(err)
-			}
-			got, err := io.ReadAll(resp.Body)
-			_ = resp.Body.Close()
-			k.took = append(k.took, time.Since(began))
-			if err != nil || resp.StatusCode != http.StatusOK {
-				b.Fatalf("%s: %s %s %v", k.name, resp.Status, got, err)
-			}
-		}
-	}
-	floor := 0.0
-	for _, k := range kinds {
-		slices.Sort(k.took)
-		p50 := micros(k.took[len(k.took)/2])
-		if k.name == "floor" {
-			floor = p50
-			b.ReportMetric(p50, "floor-p50-µs")
-			continue
-		}
-		b.ReportMetric(p50-floor, k.name+"-adds-µs")
-	}
-}
-
-// quotaGateway serves a policy with one tenant, which has the quotas. done ends it.
-func quotaGateway(b *testing.B, upstream, hash, quotas string, store tenants.Store) (url string, done func()) {
-	b.Helper()
-	p, problems := policies.LoadBytes("policy.yaml", fmt.Appendf(nil, `version: 1
+// quotaPolicy has one tenant with one key. It wants the gateway's two addresses, the upstream's, the pepper's file, the key's hash, the tenant's quotas and the state.
+const quotaPolicy = `version: 1
+server: {listen: %q, admin: %q, auth: required}
 providers:
-  out: {dialect: openai, base_url: %q}
+  out: {dialect: openai, base_url: "http://%s/v1"}
 models:
-  m: {provider: out, name: m, price: {in: 1, out: 4}}
+  m: {provider: out, name: up-450, price: {in: 1, out: 4}}
 routes:
   auto: {rules: [{use: [m]}]}
-auth: {pepper: {env: PEPPER}}
-server: {auth: required}
+auth: {pepper: {file: %q}}
 tenants:
   acme: {keys: [{id: web, hash: %q}]%s}
-`, upstream+"/v1", hash, quotas), policies.Options{Env: func(string) (string, bool) { return "pepper", true }})
-	if len(problems) > 0 {
-		b.Fatal(problems)
+%s`
+
+// quotaBlock is how many times one gateway is asked before the next: what one does after its last answer meets the next one's first question only.
+const quotaBlock = 25
+
+// BenchmarkQuotas asks gateways in turn, one request at a time over loopback: one without limits and budgets (the floor), one that keeps them in memory, and one that
+// keeps them in a Redis on loopback. Every gateway is a process of its own, and so are upstream and Redis: within one process a hop wakes nobody, and a trip out of it
+// would be charged for all that then sleeps. It reports the floor's median, what the others add to it, and the median of a bare PING between the requests.
+func BenchmarkQuotas(b *testing.B) {
+	q := openQuotas(b)
+	ping := func() error {
+		return q.rdb.Run(b.Context(), "bench", func(ctx context.Context, r redis.Commands) error { return r.Ping(ctx).Err() })
 	}
-	g := proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: func(*telemetry.Record) {}, Store: store})
-	h := httpproxy.New(g, nil)
-	s := httptest.NewServer(h)
-	return s.URL, func() {
-		s.Close()
-		h.Close()
-		g.Close()
+	subjects := []struct {
+		name string
+		ask  func() error
+		took []time.Duration
+	}{
+		{name: "floor", ask: q.gateway(b, "floor", "", "")},
+		{name: "memory", ask: q.gateway(b, "memory", quotas, "")},
+		{name: "redis", ask: q.gateway(b, "redis", quotas, fmt.Sprintf("state: {redis: {url: \"redis://%s\", timeout: 1s}}", q.addr))},
+		{name: "ping", ask: ping},
+	}
+	for b.Loop() {
+		for i := range subjects {
+			s := &subjects[i]
+			for range quotaBlock {
+				began := time.Now()
+				if err := s.ask(); err != nil {
+					b.Fatalf("%s: %v", s.name, err)
+				}
+				s.took = append(s.took, time.Since(began))
+			}
+		}
+	}
+	medians := map[string]float64{}
+	for _, s := range subjects {
+		slices.Sort(s.took)
+		medians[s.name] = micros(s.took[len(s.took)/2])
+	}
+	b.ReportMetric(medians["floor"], "floor-p50-µs")
+	b.ReportMetric(medians["memory"]-medians["floor"], "memory-adds-µs")
+	b.ReportMetric(medians["redis"]-medians["floor"], "redis-adds-µs")
+	b.ReportMetric(medians["ping"], "ping-p50-µs")
+}
+
+// quotas are far from what the benchmark uses.
+const quotas = ", limits: {requests: 1M/m, tokens: 100M/m, concurrent: 1000}, budget: {usd: 1000000}"
+
+// quotaBed is what the gateways of BenchmarkQuotas share.
+type quotaBed struct {
+	*bed
+	binary, upstream, pepper string
+	key, hash                string
+	addr                     string // of Redis
+	rdb                      *redis.Client
+	client                   *http.Client
+}
+
+func openQuotas(b *testing.B) *quotaBed {
+	b.Helper()
+	dir := b.TempDir()
+	q := &quotaBed{bed: &bed{dir: dir}, pepper: filepath.Join(dir, "pepper"), client: &http.Client{Transport: newTransport(4)}}
+	b.Cleanup(q.close)
+	b.Cleanup(q.client.CloseIdleConnections)
+	must := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	self, err := build(b.Context(), dir, "bench")
+	must(err)
+	q.binary = os.Getenv("SLUICE_BINARY")
+	if q.binary == "" {
+		q.binary, err = build(b.Context(), dir, "cmd/sluice")
+		must(err)
+	}
+	q.upstream, err = freeAddress()
+	must(err)
+	_, err = q.start(b.Context(), "null", "http://"+q.upstream+"/readyz", self, "null", "-listen", q.upstream)
+	must(err)
+	_, q.addr = harness.Redis(b, "..")
+	q.rdb, err = redis.Open(redis.Options{URL: "redis://" + q.addr, Timeout: time.Minute})
+	must(err)
+	b.Cleanup(func() { _ = q.rdb.Close() })
+	q.key, err = tenants.NewKey("web")
+	must(err)
+	q.hash = tenants.Hash("pepper", q.key)
+	must(os.WriteFile(q.pepper, []byte("pepper"), 0o600))
+	return q
+}
+
+// gateway starts one with these quotas and this state, and returns what asks it once.
+func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) (ask func() error) {
+	b.Helper()
+	listen, err := freeAddress()
+	if err != nil {
+		b.Fatal(err)
+	}
+	admin, err := freeAddress()
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(q.dir, name+".yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, quotaPolicy, listen, admin, q.upstream, q.pepper, q.hash, quotas, state), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := q.start(b.Context(), name, "http://"+admin+"/readyz", q.binary, "serve", "--config", file); err != nil {
+		b.Fatal(err)
+	}
+	body := []byte(`{"model":"auto","max_tokens":50,"messages":[{"role":"user","content":"Will it rain in Bern?"}]}`)
+	return func() error {
+		r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+listen+"/v1/chat/completions", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer "+q.key)
+		resp, err := q.client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s: %s", resp.Status, got)
+		}
+		return err
 	}
 }

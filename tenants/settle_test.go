@@ -89,7 +89,6 @@ func TestSettlesAtTheEnd(t *testing.T) {
 	if b := other.balance(t); b.Spent != 10 {
 		t.Errorf("%+v", b)
 	}
-	n.stop = func() {} // it is closed once more by the test's end
 }
 
 // Only an exchange that leaves plenty of everything lets its settlement wait.

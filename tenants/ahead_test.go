@@ -16,6 +16,7 @@ func TestHeldAhead(t *testing.T) {
 	m := miniredis.RunT(t)
 	n := shared(t, m, policies.Redis{})
 	tenant := &policies.Tenant{Name: "acme", Budget: &policies.Budget{MicroUSD: 10_000, Per: "month", Zone: time.UTC, OnExceed: policies.OnRefuse}}
+	told := &Note{Key: "s", Told: func(string) {}} // whoever has to learn of its conversation has no use for spares
 	held := func() Balance {
 		t.Helper()
 		r, err := n.Charge(t.Context(), &Charge{ID: "reader", Accounts: []AccountCharge{account1(tenant)}})
@@ -39,7 +40,7 @@ func TestHeldAhead(t *testing.T) {
 		{"unknown", 0, 50, 0, 50, 2, 50, 231},
 	} {
 		before := m.CommandCount()
-		tab, refusal := Open(t.Context(), n, &Ask{ID: tc.name, Now: time.Now(), Hold: time.Minute, Key: &policies.Key{Tenant: tenant, ID: "web"}, Ahead: func() int64 { return tc.ahead }})
+		tab, refusal := Open(t.Context(), n, &Ask{ID: tc.name, Now: time.Now(), Hold: time.Minute, Key: &policies.Key{Tenant: tenant, ID: "web"}, Note: told, Ahead: func() int64 { return tc.ahead }})
 		if refusal != nil {
 			t.Fatal(refusal)
 		}

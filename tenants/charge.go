@@ -26,6 +26,7 @@ type Charge struct {
 	Settle   bool          // give back slots and reservations; nothing is refused any more
 	Later    bool          // nobody waits for it
 	Patient  bool          // with Later or Settle: there is plenty of all that it gives back, and it may wait a little for others
+	Ahead    bool          // it may be one that was made ahead: its ID and all that it takes are then that one's
 	Local    bool          // with Settle: what the receipt of the limits said
 	Rates    []RateCharge
 	Slots    []SlotCharge

@@ -76,7 +76,7 @@ func (a *Ask) metered() bool {
 		k != nil && (k.Limits != nil || k.Budget != nil || k.Tenant.Limits != nil || k.Tenant.Budget != nil)
 }
 
-// Open takes an exchange's limits and reads its budgets, in one trip. Beside an error the tab still says what the limits are.
+// Open takes an exchange's limits and reads its budgets, in one trip, or none where that was made ahead. Beside an error the tab still says what the limits are.
 func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 	if !a.metered() && a.Note == nil {
 		return nil, nil
@@ -90,6 +90,7 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 		return t, nil
 	}
 	taken, ahead := t.charge, int64(0)
+	taken.Ahead = true
 	if a.Ahead != nil && len(t.charge.Accounts) > 0 {
 		ahead = a.Ahead()
 	}
@@ -104,9 +105,9 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 		t.closed = true
 		return nil, unavailable(err)
 	}
-	t.receipt, t.balances = r, r.Accounts
+	t.receipt, t.balances, t.charge.ID = r, r.Accounts, taken.ID
 	if r.Soft { // its own hold tells the exchange nothing
-		t.ahead = ahead
+		t.ahead = taken.Accounts[0].Reserve
 		for i := range t.balances {
 			t.balances[i].Held -= t.ahead
 		}
@@ -115,23 +116,8 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 		t.closed = true
 		return t, t.refusal()
 	}
-	t.plenty = t.roomy()
+	t.plenty = t.charge.plenty(r)
 	return t, nil
-}
-
-// roomy reports whether half of every limit is left, and of every budget as much as a soft reservation wants.
-func (t *Tab) roomy() bool {
-	for i := range t.charge.Rates {
-		if 2*t.receipt.Rates[i] > t.charge.Rates[i].Window {
-			return false
-		}
-	}
-	for i := range t.charge.Slots {
-		if 2*t.receipt.Slots[i] > t.charge.Slots[i].Limit {
-			return false
-		}
-	}
-	return t.receipt.Soft || len(t.charge.Accounts) == 0
 }
 
 // take is what a rate of tokens is asked for.
@@ -289,9 +275,9 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 	return t.usedUp(r, microUSD)
 }
 
-// lower gives back what was held ahead of the decision and is not needed. Nobody waits for it.
+// lower gives back what was held ahead of the decision and is not needed, if that is more than half of it. Nobody waits for it.
 func (t *Tab) lower(ctx context.Context, c *Charge, microUSD int64) {
-	if microUSD == t.ahead {
+	if 2*microUSD >= t.ahead {
 		return
 	}
 	t.ahead = microUSD

@@ -12,8 +12,9 @@ import (
 type debt struct {
 	*Charge
 	slack  []bool
-	number int64 // by which the store knows it again; 0 = it has not been sent, or the store has said that it did not take it
-	paid   bool  // the settling goroutine's own, like number
+	number int64  // by which the store knows it again; 0 = it has not been sent, or the store has said that it did not take it
+	paid   bool   // the settling goroutine's own, like number
+	shelf  *shelf // of a spare that is to be made; nil = it is none
 }
 
 const (
@@ -22,7 +23,7 @@ const (
 	// maxTogether bounds what is settled in one trip.
 	maxTogether = 128
 	// company is how long a settlement for which nobody waits lets others join it.
-	company = 3 * time.Millisecond
+	company = 2 * time.Millisecond
 	// retryOwed is how often what is owed is tried again while the store is away.
 	retryOwed = 250 * time.Millisecond
 	// closeWait is how long Close tries to settle what is owed.
@@ -33,6 +34,8 @@ const (
 func (s *Shared) Close() error {
 	s.stop()
 	<-s.done
+	s.noOrders()
+	s.clear(0)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	s.settleAll(ctx)
@@ -50,17 +53,27 @@ func (s *Shared) owe(c *Charge) {
 		c.Rates = nil
 	}
 	s.mu.Lock()
+	s.push(d)
+	s.mu.Unlock()
+	if c.Patient {
+		s.call(s.wake)
+	} else {
+		s.call(s.hurry)
+	}
+}
+
+// push puts a debt behind the others. The lock is held.
+func (s *Shared) push(d *debt) {
 	if len(s.owed) >= maxOwed {
 		s.owed = s.owed[1:]
 	}
 	s.owed = append(s.owed, d)
-	s.mu.Unlock()
-	call := s.hurry
-	if c.Patient {
-		call = s.wake
-	}
+}
+
+// call has the settling goroutine look, unless it is about to.
+func (s *Shared) call(to chan struct{}) {
 	select {
-	case call <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
 }
@@ -82,6 +95,7 @@ func (s *Shared) settleOwed(ctx context.Context) {
 		case <-together:
 		case <-s.hurry:
 		case <-tick.C:
+			s.clear(spareLife)
 		}
 		together = nil
 		s.settleAll(ctx)
@@ -127,6 +141,9 @@ func (s *Shared) settle(ctx context.Context, batch []*debt) bool {
 			if err == nil {
 				s.learn(d.Charge, r)
 				d.paid = true
+				if d.shelf != nil {
+					s.shelve(d, r)
+				}
 				continue
 			}
 			if failed == nil {
@@ -139,6 +156,9 @@ func (s *Shared) settle(ctx context.Context, batch []*debt) bool {
 		return failed
 	})
 	s.pay(batch)
+	if err != nil {
+		s.clear(0)
+	}
 	return err == nil
 }
 
@@ -155,10 +175,17 @@ func (s *Shared) pay(batch []*debt) {
 	for len(batch) > 0 && (len(s.owed) == 0 || s.owed[0] != batch[0]) {
 		batch = batch[1:] // forgotten meanwhile
 	}
-	var left, refused []*debt
+	var left, refused, unsure []*debt
 	for _, d := range batch {
 		switch {
-		case d.paid || d.forgivable():
+		case d.paid:
+		case d.forgivable():
+			if d.shelf != nil {
+				d.shelf.ordered--
+				if d.number != 0 && (len(d.Slots) > 0 || len(d.Accounts) > 0) {
+					unsure = append(unsure, d.unmade())
+				}
+			}
 		case d.number == 0:
 			refused = append(refused, d)
 		default:
@@ -168,12 +195,12 @@ func (s *Shared) pay(batch []*debt) {
 	settled := len(batch) - len(left)
 	copy(s.owed[settled:], left)
 	clear(s.owed[:settled])
-	if s.owed = append(s.owed[settled:], refused...); len(s.owed) == 0 {
+	if s.owed = append(append(s.owed[settled:], refused...), unsure...); len(s.owed) == 0 {
 		s.owed = nil
 	}
 }
 
-// forgivable reports whether it may be left undone: what is not told of a conversation, and a reservation that is not lowered before it is settled.
+// forgivable reports whether it may be left undone: what is not told of a conversation, a reservation that is not lowered before it is settled, a spare.
 func (d *debt) forgivable() bool { return d.notesOnly() || !d.Settle }
 
 // repay makes what a debt took of the slack be there again.

@@ -30,8 +30,9 @@ type Shared struct {
 	mu       sync.Mutex
 	seen     map[string]seen // what accounts had spent when they were last seen
 	owed     []*debt         // oldest first
-	register *Register       // as last seen
-	mirror   *Embedded       // keeps the register for a start without the store
+	shelves  map[string]*shelf
+	register *Register // as last seen
+	mirror   *Embedded // keeps the register for a start without the store
 
 	name    string // of this gateway, by which its settlements are numbered
 	settled int64  // the number of the last settlement that was sent; the settling goroutine's own
@@ -58,25 +59,36 @@ func OpenShared(rdb *redis.Client, o *policies.Redis, mirror *Embedded) (*Shared
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Shared{rdb: rdb, limits: o.Limits, money: o.Budget, local: newCounters(), slack: newCounters(), seen: map[string]seen{},
+	s := &Shared{rdb: rdb, limits: o.Limits, money: o.Budget, local: newCounters(), slack: newCounters(), seen: map[string]seen{}, shelves: map[string]*shelf{},
 		register: r, mirror: mirror, name: rand.Text(), hurry: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: cancel, done: make(chan struct{})}
 	go s.settleOwed(ctx)
 	return s, nil
 }
 
-// Charge takes and reserves in one trip. Settling never waits for the trip.
+// Charge takes and reserves in one trip, which may have been made ahead. Settling never waits for the trip.
 func (s *Shared) Charge(ctx context.Context, c *Charge) (*Receipt, error) {
 	if c.Settle || c.Later {
 		s.owe(c)
 		return newReceipt(c), nil
 	}
+	shape := "" // of a charge that may be made ahead
+	if c.ahead() {
+		shape = c.shape()
+		if r := s.take(c, shape); r != nil {
+			return r, nil
+		}
+	}
 	s.floors(c)
 	r, err := s.trip(ctx, c)
-	if err == nil {
-		s.learn(c, r)
-		return r, nil
+	if err != nil {
+		s.clear(0)
+		return s.alone(c, err)
 	}
-	return s.alone(c, err)
+	s.learn(c, r)
+	if shape != "" {
+		s.order(c, shape, r, 2)
+	}
+	return r, nil
 }
 
 // trip asks the store once, for every use that the charge has.

@@ -61,7 +61,7 @@ func (b *bayes) odds(row int32, class int, weight float64) (out classRow) {
 func (b *bayes) score(in *input, e *example) (out classRow) {
 	weight := e.weight.class
 	if e.row.Source == Typed {
-		weight = typedClass
+		weight = typedClass * e.row.worth
 	}
 	for i, row := range in.rows {
 		o := b.odds(row, e.class, weight)

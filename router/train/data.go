@@ -39,7 +39,8 @@ type Row struct {
 	Steps    int                `json:"steps"`  // of the worked solution
 	Split    string             `json:"split"`
 
-	share float64 // of a typed row's weight: one that is read in several ways counts once
+	worth float64 // of a typed prompt: how many it counts as …
+	share float64 // … and what each of its readings has of that
 }
 
 // Message is one turn of a conversation, in OpenAI's form.

@@ -40,6 +40,9 @@ func (e *example) label(o *Options) {
 		e.weight.class, e.weight.gain = naturalClass, naturalGain
 	case r.Source == Typed:
 		e.weight.class, e.weight.gain = typedClass*r.share, typedGain*r.share
+		if r.worth > 1 {
+			e.weight.gain = 0 // other words for a task make it no harder
+		}
 	case r.Source == Cue:
 		e.weight.class = cueClass
 	case strings.HasPrefix(r.Source, "p3/"), r.Source == "template":

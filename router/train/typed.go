@@ -5,17 +5,23 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 )
 
 // Typed is the source of the prompts that one writer wrote as people type them, for training alone.
 const Typed = "typed"
 
-// readings is how often a prompt about a pasted text is read, each time with another text.
-const readings = 4
+const (
+	readings = 4  // how often a prompt about a pasted text is read, each time with another text
+	wordings = 12 // how often one that says in several ways what it asks is read, each time in other words
+	// worded is how many prompts such a one counts as. Chosen by cross-validation, with wordings.
+	worded = 3
+)
 
 // typedPrompts reads prompts under headings of a class and a band: "== code hard". Those under "== material" and "== quote" are texts to paste:
-// {m} and {q} of a prompt stand for one of them, so that what is asked is learned apart from what it is asked of.
+// {m} and {q} of a prompt stand for one of them, so that what is asked is learned apart from what it is asked of. {one|another} stands for one
+// of its parts, so that a prompt teaches the words that others would use for the same.
 func typedPrompts(list []byte, seed uint64) ([]Row, error) {
 	type prompt struct{ class, band, text string }
 	var prompts []prompt
@@ -51,14 +57,25 @@ func typedPrompts(list []byte, seed uint64) ([]Row, error) {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	var rows []Row
 	for _, p := range prompts {
-		n := 1
-		if strings.Contains(p.text, "{m}") || strings.Contains(p.text, "{q}") {
+		n, worth := 1, 1.0
+		switch {
+		case alternatives.MatchString(p.text):
+			n, worth = wordings, worded
+		case strings.Contains(p.text, "{m}"), strings.Contains(p.text, "{q}"):
 			n = readings
 		}
 		for range n {
-			text := strings.NewReplacer("{m}", material[rng.IntN(len(material))], "{q}", quotes[rng.IntN(len(quotes))]).Replace(p.text)
-			rows = append(rows, Row{Source: Typed, Task: "typed/" + p.class, Class: p.class, Band: p.band, Prompt: text, Split: "train", share: 1 / float64(n)})
+			text := alternatives.ReplaceAllStringFunc(p.text, func(group string) string {
+				ways := strings.Split(group[1:len(group)-1], "|")
+				return ways[rng.IntN(len(ways))]
+			})
+			text = strings.NewReplacer("{m}", material[rng.IntN(len(material))], "{q}", quotes[rng.IntN(len(quotes))]).Replace(text)
+			rows = append(rows, Row{Source: Typed, Task: "typed/" + p.class, Class: p.class, Band: p.band, Prompt: text, Split: "train",
+				worth: worth, share: worth / float64(n)})
 		}
 	}
 	return rows, s.Err()
 }
+
+// alternatives are the parts of a prompt that stand for one of several wordings.
+var alternatives = regexp.MustCompile(`\{[^{}|]*(\|[^{}|]*)+\}`)

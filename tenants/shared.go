@@ -71,10 +71,11 @@ func (s *Shared) Charge(ctx context.Context, c *Charge) (*Receipt, error) {
 		s.owe(c)
 		return newReceipt(c), nil
 	}
-	shape := "" // of a charge that may be made ahead
+	shape, busy := "", false // of a charge that may be made ahead
 	if c.ahead() {
 		shape = c.shape()
-		if r := s.take(c, shape); r != nil {
+		var r *Receipt
+		if r, busy = s.take(c, shape); r != nil {
 			return r, nil
 		}
 	}
@@ -85,7 +86,7 @@ func (s *Shared) Charge(ctx context.Context, c *Charge) (*Receipt, error) {
 		return s.alone(c, err)
 	}
 	s.learn(c, r)
-	if shape != "" {
+	if busy {
 		s.order(c, shape, r, 2)
 	}
 	return r, nil

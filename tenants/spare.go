@@ -79,11 +79,12 @@ func (p *spare) fits(c *Charge, now time.Time) bool {
 	return true
 }
 
-// take makes the charge a spare that fits, if there is one, and orders the next.
-func (s *Shared) take(c *Charge, shape string) *Receipt {
-	p := s.spareFor(c, shape)
+// take makes the charge a spare that fits, if there is one, and orders the next. busy says that spares would be used: another charge of this kind was made no longer
+// ago than one lives.
+func (s *Shared) take(c *Charge, shape string) (r *Receipt, busy bool) {
+	p, busy := s.spareFor(c, shape)
 	if p == nil {
-		return nil
+		return nil, busy
 	}
 	s.order(c, shape, p.receipt, 1)
 	c.ID = p.ID
@@ -93,25 +94,26 @@ func (s *Shared) take(c *Charge, shape string) *Receipt {
 	for i := range c.Accounts {
 		c.Accounts[i].Reserve = p.Accounts[i].Reserve
 	}
-	return p.receipt
+	return p.receipt, true
 }
 
-func (s *Shared) spareFor(c *Charge, shape string) *spare {
+func (s *Shared) spareFor(c *Charge, shape string) (p *spare, busy bool) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	from := s.shelves[shape]
 	if from == nil {
-		return nil
+		s.shelves[shape] = &shelf{asked: now}
+		return nil, false
 	}
-	from.asked = now
+	busy, from.asked = now.Sub(from.asked) < spareLife, now
 	at := slices.IndexFunc(from.ready, func(p *spare) bool { return p.fits(c, now) })
 	if at < 0 {
-		return nil
+		return nil, busy
 	}
-	p := from.ready[at]
+	p = from.ready[at]
 	from.ready = slices.Delete(from.ready, at, at+1)
-	return p
+	return p, true
 }
 
 // order has up to n spares made after a charge that left plenty.

@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,12 +80,12 @@ func TestSpares(t *testing.T) {
 		t.Errorf("%v %+v", refusal, third)
 	}
 	m.SetError("")
+	look := &Charge{ID: "reader", Rates: []RateCharge{first.charge.Rates[0]}, Accounts: slices.Clone(first.charge.Accounts)}
+	look.Rates[0].Take = 0
 	first.Close(0, 1)
 	second.Close(0, 2)
-	look := &Charge{ID: "reader", Rates: []RateCharge{first.charge.Rates[0]}, Slots: first.charge.Slots, Accounts: first.charge.Accounts}
-	look.Rates[0].Take, look.Slots[0].Limit = 0, 1<<40
 	harness.Until(t, "not all is given back", func() bool {
-		r, err := n.Charge(t.Context(), &Charge{ID: "reader", Rates: look.Rates, Accounts: look.Accounts})
+		r, err := n.Charge(t.Context(), look)
 		if err != nil || r.BudgetErr != nil || r.Local {
 			return false
 		}

@@ -70,9 +70,10 @@ type gramState struct {
 	rows   []byte  // so too
 	record *record // every feature as it comes, for training
 
-	n     [numGrams]int // in the batches
-	sums  [numGrams]rowSum
-	words [256]uint32 // words that came lately, by hash: their parts are known
+	n      [numGrams]int // in the batches
+	sums   [numGrams]rowSum
+	unread int32       // parts of common words: the parts that are read say no more for that
+	words  [256]uint32 // words that came lately, by hash: their parts are known
 
 	said         int // words
 	fresh, known int // those that did not come lately, and those of them that the model knows
@@ -146,7 +147,9 @@ func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
 		g.parts(w)
 		g.record.part(f, g.batch[gramPart][:g.n[gramPart]])
 		g.n[gramPart] = 0
-	case (*[numRows]byte)(g.tags)[f.row()] != f.tag()|commonWord:
+	case (*[numRows]byte)(g.tags)[f.row()] == f.tag()|commonWord:
+		g.unread += int32(min(len(w), partsMax)) + 1
+	default:
 		g.room(gramPart, partsMax+3)
 		g.parts(w)
 	}

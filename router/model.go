@@ -101,7 +101,11 @@ func (m *Model) normalise(x, z *[numDense]float32) {
 // short one.
 func (g *grams) norms() (n [numGrams]float64) {
 	for kind := range g.sums {
-		if k := g.sums[kind].n; k > 0 {
+		k := g.sums[kind].n
+		if kind == gramPart && k > 0 {
+			k += g.unread
+		}
+		if k > 0 {
 			n[kind] = 1 / math.Sqrt(float64(k))
 		}
 	}

@@ -16,7 +16,7 @@ type vocabulary struct {
 
 const (
 	leastTexts  = 2  // that have a feature
-	commonTexts = 40 // … and a word that is common
+	commonTexts = 16 // … and a word that is common
 	wordBonus   = 4
 	handWritten = 3 // times as much as a benchmark's
 )
@@ -109,15 +109,18 @@ func (v *vocabulary) input(s *router.Sketch, scale *standard) (in input) {
 		for _, f := range fs {
 			take(f)
 		}
+		unread := 0
 		if kind == router.GramPart {
 			for _, p := range s.Parts {
-				if !v.common[p.Word] {
+				if v.common[p.Word] {
+					unread++
+				} else {
 					take(p.Feature)
 				}
 			}
 		}
 		n := len(in.rows) - from
-		x := float32(kindShare[kind] / math.Sqrt(float64(max(n, 1))))
+		x := float32(kindShare[kind] / math.Sqrt(float64(max(n+unread, 1))))
 		for range n {
 			in.value = append(in.value, x)
 			in.kind = append(in.kind, uint8(kind))

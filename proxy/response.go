@@ -70,6 +70,7 @@ func mediaType(v string) string {
 func (x *Exchange) openCodecs(a *attempt) {
 	c := openai.Codec{}
 	a.dec = c.NewDecoder(x.env.Op, a.stream)
+	openai.ExpectChoices(a.dec, x.env.N)
 	if a.rescue != nil {
 		a.enc = openai.NewContinuationEncoder(x.env.Op, &x.delivered.start, x.delivered.reasoning)
 		return

@@ -36,6 +36,13 @@ func Expect(d llm.Decoder, n int) {
 	}
 }
 
+// ExpectChoices tells a decoder of this package how many choices the request asked for, where it is more than one.
+func ExpectChoices(d llm.Decoder, n int) {
+	if s, ok := d.(*streamDecoder); ok {
+		s.asked = n
+	}
+}
+
 func (d *streamDecoder) recycle() {
 	clear(d.choices)
 	d.frames.Reset()

@@ -14,6 +14,7 @@ type streamDecoder struct {
 	frames  sse.Scanner
 	reader  reader
 	choices []choiceState
+	asked   int // choices that the request asked for; 0 = one
 	mould   mould
 
 	sniffed bool   // the first byte that is not white space was seen
@@ -47,7 +48,7 @@ func (d *streamDecoder) Append(dst []llm.Event, chunk []byte, end bool) ([]llm.E
 		d.frames.Feed(chunk)
 	}
 	dst, err := d.drain(dst)
-	if err != nil && d.op.Generates() && d.complete() { // the answer is there: what came instead of its end mark takes nothing from it
+	if err != nil && d.whole() { // the answer is there: what came instead of its end mark takes nothing from it
 		err, end = nil, true
 		d.frames.Reset()
 	}
@@ -161,6 +162,11 @@ func (d *streamDecoder) complete() bool {
 	return len(d.choices) > 0
 }
 
+// whole says that every choice that was asked for has come to its end: one that has not begun could still be missing.
+func (d *streamDecoder) whole() bool {
+	return d.op.Generates() && d.complete() && len(d.choices) >= d.asked
+}
+
 // frame appends what one frame holds; the first event has its bytes.
 func (d *streamDecoder) frame(dst []llm.Event, f *sse.Frame) ([]llm.Event, error) {
 	switch {
@@ -225,7 +231,7 @@ func (d *streamDecoder) chunk(dst []llm.Event, name, data []byte) ([]llm.Event, 
 		if !ok {
 			b = readMembers(top.Value)
 		}
-		if d.complete() {
+		if d.whole() {
 			return dst, broken("an error behind its end")
 		}
 		return append(dst, llm.Event{Kind: llm.EventError, Err: b.Error(200, b.Classify(200))}), nil

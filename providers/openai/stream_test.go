@@ -355,3 +355,15 @@ func FuzzDecoder(f *testing.F) {
 		}
 	})
 }
+
+// An error behind the end of one of two choices is one: the other may never have begun.
+func TestErrorBeforeAnotherChoice(t *testing.T) {
+	for _, behind := range []string{`data: {"error":{"message":"The server is overloaded","code":503}}` + "\n\n", "data: {\"id\": nope\n\n"} {
+		d := Codec{}.NewDecoder(llm.OpChat, true)
+		ExpectChoices(d, 2)
+		events, err := d.Append(nil, []byte(roleChunk+textChunk+stopChunk+behind), false)
+		if last := events[len(events)-1].Kind; err == nil && last != llm.EventError {
+			t.Errorf("%q: ends with %s", behind, kinds[last])
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,20 +37,38 @@ type Budget struct {
 	Zone         *time.Location
 	OnExceed     string // refuse, lowest_tier or warn
 	UnknownPrice string // refuse, lowest_tier or warn
+
+	last atomic.Pointer[period] // the calendar's answer, which holds for long
+}
+
+// period is one of a budget's: from begin to before end.
+type period struct {
+	name       string
+	begin, end time.Time
 }
 
 // Period returns the calendar period that holds now: its name, which sorts and never comes again, and its end.
 func (b *Budget) Period(now time.Time) (name string, end time.Time) {
+	p := b.last.Load()
+	if p == nil || now.Before(p.begin) || !now.Before(p.end) {
+		p = b.periodAt(now)
+		b.last.Store(p)
+	}
+	return p.name, p.end
+}
+
+func (b *Budget) periodAt(now time.Time) *period {
 	t := now.In(b.Zone)
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, b.Zone)
 	switch b.Per {
 	case "day":
-		return "d" + day.Format("20060102"), day.AddDate(0, 0, 1)
+		return &period{"d" + day.Format("20060102"), day, day.AddDate(0, 0, 1)}
 	case "week":
 		monday := day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
-		return "w" + monday.Format("20060102"), monday.AddDate(0, 0, 7)
+		return &period{"w" + monday.Format("20060102"), monday, monday.AddDate(0, 0, 7)}
 	}
-	return "m" + day.Format("200601"), time.Date(t.Year(), t.Month()+1, 1, 0, 0, 0, 0, b.Zone)
+	first := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, b.Zone)
+	return &period{"m" + day.Format("200601"), first, first.AddDate(0, 1, 0)}
 }
 
 // limits compiles a section of limits; nil when it is absent.

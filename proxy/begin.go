@@ -35,6 +35,7 @@ func (g *Gateway) Begin(_ context.Context, h Head) (*Exchange, *Reply) {
 	x.rec.Method = methodLabel(h.Method)
 	x.rec.Trace = telemetry.NewTrace(h.Header.Get("Traceparent"), h.Header.Get("Tracestate"))
 	x.rec.ID = newID()
+	x.id = hex.EncodeToString(x.rec.ID[:])
 	x.rec.RequestID = safeID(h.Header.Get("X-Request-Id"))
 	if r := preflight(x.s.Policy, &x.head); r != nil {
 		x.rec.Path, x.rec.Status, x.rec.Outcome = "preflight", r.Status, "ok"
@@ -223,5 +224,3 @@ func safeID(s string) string {
 	}
 	return s
 }
-
-func hexID(id [16]byte) string { return hex.EncodeToString(id[:]) }

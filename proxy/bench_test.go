@@ -97,11 +97,20 @@ func (r *rig) stream(t testing.TB) *proxy.Exchange {
 
 var passEvent = []byte(`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"big-70b","choices":[{"index":0,"delta":{"content":" rain\u0073"},"finish_reason":null}]}` + "\n\n")
 
+// BenchmarkUnaryPhases is a whole exchange without a client's and an upstream's connection: as such, and with limits and a budget that are kept in memory.
 func BenchmarkUnaryPhases(b *testing.B) {
-	r := newRig(b, false)
-	b.ReportAllocs()
-	for b.Loop() {
-		r.unary(b)
+	for _, c := range []struct{ name, edit string }{
+		{"plain", ""},
+		{"quotas", "    limits: {requests: 100M/m, tokens: 10000M/m, concurrent: 1000}\n    budget: {usd: 1000000}\n"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRig(b, false)
+			r.gateway.Swap(compile(b, []byte(strings.Replace(benchPolicy, "  auto:\n", "  auto:\n"+c.edit, 1))))
+			b.ReportAllocs()
+			for b.Loop() {
+				r.unary(b)
+			}
+		})
 	}
 }
 

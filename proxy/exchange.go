@@ -28,6 +28,7 @@ type Exchange struct {
 	ep   endpoint
 	mode BodyMode
 	rec  telemetry.Record
+	id   string // the record's, as others read it
 
 	key      *policies.Key
 	route    *policies.Route

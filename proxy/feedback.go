@@ -51,7 +51,7 @@ func (x *Exchange) features(d *router.Decision) {
 		words = max(maphash.String(x.g.outcomes.seed, text), 1)
 	}
 	x.outcome = &feedback.Exchange{
-		ID: hexID(x.rec.ID), Owner: x.asker(), Words: words, Last: len(x.s.Policy.Tiers) - 1,
+		ID: x.id, Owner: x.asker(), Words: words, Last: len(x.s.Policy.Tiers) - 1,
 		Facts: feedback.Facts{
 			Route: x.rec.Route, Rule: d.Rule, Class: d.Class, ClassP: classP(d), Gain: d.Gain, Novelty: d.Novelty, Classifier: router.ClassifierID(),
 			Tokens: f.Tokens, Turns: f.Turns, Tools: f.Tools, Images: f.Images, JSON: f.JSON, Language: f.Language,

@@ -75,7 +75,7 @@ func (x *Exchange) fields(fields []Field, a *attempt) []Field {
 	if x.rec.RequestID != "" {
 		fields = append(fields, Field{"X-Request-Id", x.rec.RequestID})
 	}
-	fields = append(fields, Field{"X-Sluice-Request-Id", hexID(x.rec.ID)})
+	fields = append(fields, Field{"X-Sluice-Request-Id", x.id})
 	model, provider, tier := "", "", ""
 	if a != nil {
 		model, provider, tier = a.plan.Model.Key, a.plan.Model.Provider.Name, a.plan.Tier

@@ -17,7 +17,7 @@ import (
 // meter takes the exchange's limits and reads its budgets, before anything is decided.
 func (x *Exchange) meter() (err *llm.Error) {
 	x.tab, err = tenants.Open(context.Background(), x.g.store, &tenants.Ask{
-		ID: hexID(x.rec.ID), Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total, Note: x.note, Ahead: x.ahead,
+		ID: x.id, Now: x.rec.Start, Key: x.key, Route: x.route, Hold: x.timeouts().Total, Note: x.note, Ahead: x.ahead,
 		Tokens: x.env.PromptTokens() + x.outputTokens(nil), Guess: x.env.MaxTokens == 0 && x.ruling().MaxTokens.Default == 0,
 	})
 	x.lowest = x.tab.Exceeded(policies.OnLowestTier)
@@ -184,27 +184,36 @@ func (x *Exchange) closeTab() {
 
 // quotaFields says how the limits stand, by the names that OpenAI's SDKs read.
 func (x *Exchange) quotaFields(fields []Field) []Field {
-	for _, of := range [...]struct {
-		what   string
-		tokens bool
-	}{{"Requests", false}, {"Tokens", true}} {
-		s, ok := x.tab.Standing(of.tokens)
-		if !ok {
-			continue
-		}
-		fields = append(fields, Field{"X-Ratelimit-Limit-" + of.what, strconv.FormatInt(s.Limit, 10)},
-			Field{"X-Ratelimit-Remaining-" + of.what, strconv.FormatInt(s.Remaining, 10)},
-			Field{"X-Ratelimit-Reset-" + of.what, resetText(s.Reset)})
+	if s, ok := x.tab.Standing(false); ok {
+		limit, remaining, reset := standingText(s)
+		fields = append(fields, Field{"X-Ratelimit-Limit-Requests", limit}, Field{"X-Ratelimit-Remaining-Requests", remaining}, Field{"X-Ratelimit-Reset-Requests", reset})
+	}
+	if s, ok := x.tab.Standing(true); ok {
+		limit, remaining, reset := standingText(s)
+		fields = append(fields, Field{"X-Ratelimit-Limit-Tokens", limit}, Field{"X-Ratelimit-Remaining-Tokens", remaining}, Field{"X-Ratelimit-Reset-Tokens", reset})
 	}
 	return fields
 }
 
-// resetText writes a time as 1s, 6m0s or 20ms.
-func resetText(d time.Duration) string {
-	if d < time.Second {
-		return (d + time.Millisecond - 1).Truncate(time.Millisecond).String()
+// standingText writes the parts of a standing, all of them in one string.
+func standingText(s tenants.Standing) (limit, remaining, reset string) {
+	b := strconv.AppendInt(make([]byte, 0, 64), s.Limit, 10)
+	i := len(b)
+	b = strconv.AppendInt(b, s.Remaining, 10)
+	j := len(b)
+	all := string(appendReset(b, s.Reset))
+	return all[:i], all[i:j], all[j:]
+}
+
+// appendReset writes a time as 1s, 6m0s or 20ms.
+func appendReset(b []byte, d time.Duration) []byte {
+	switch {
+	case d <= 0:
+		return append(b, "0s"...)
+	case d <= time.Second-time.Millisecond:
+		return append(strconv.AppendInt(b, int64((d+time.Millisecond-1)/time.Millisecond), 10), "ms"...)
 	}
-	return (d + time.Second - 1).Truncate(time.Second).String()
+	return append(b, (d + time.Second - 1).Truncate(time.Second).String()...)
 }
 
 // budgetFacts gives the rules what they may read of the budgets.

@@ -28,7 +28,7 @@ type Account struct {
 // Balances returns how every budget of a policy stands: those of tenants and of their keys, then those of routes. The error is that of a store
 // that is away: the balances are then those last seen.
 func Balances(ctx context.Context, s Store, r *Register, p *policies.Policy, now time.Time) ([]Account, error) {
-	t := &Tab{}
+	t := newTab(s)
 	var names []string
 	add := func(a *Ask, name string, at int) {
 		l := a.levels()[at]

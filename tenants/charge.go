@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -45,6 +46,12 @@ type Note struct {
 
 // notesOnly reports whether there is nothing to charge.
 func (c *Charge) notesOnly() bool { return len(c.Rates)+len(c.Slots)+len(c.Accounts) == 0 }
+
+func (c *Charge) clone() *Charge {
+	own := *c
+	own.Rates, own.Slots, own.Accounts = slices.Clone(c.Rates), slices.Clone(c.Slots), slices.Clone(c.Accounts)
+	return &own
+}
 
 // uses are the uses of the shared state that the charge has.
 func (c *Charge) uses() []string {
@@ -115,11 +122,22 @@ func (r *Receipt) short() bool {
 	return false
 }
 
+// maxLevels is how many may have limits and a budget in one exchange: a tenant, a key, a route.
+const maxLevels = 3
+
+// newReceipt returns the receipt of a charge that nothing has refused. One of an exchange is a single allocation.
 func newReceipt(c *Charge) *Receipt {
-	return &Receipt{
-		Refused: -1, Short: make([]bool, len(c.Accounts)),
-		Rates: make([]time.Duration, len(c.Rates)), Slots: make([]int64, len(c.Slots)), Accounts: make([]Balance, len(c.Accounts)),
-	}
+	of := &struct {
+		Receipt
+		short    [maxLevels]bool
+		rates    [2 * maxLevels]time.Duration
+		slots    [maxLevels]int64
+		accounts [maxLevels]Balance
+	}{Receipt: Receipt{Refused: -1}}
+	r := &of.Receipt
+	r.Short, r.Rates = slices.Grow(of.short[:0], len(c.Accounts))[:len(c.Accounts)], slices.Grow(of.rates[:0], len(c.Rates))[:len(c.Rates)]
+	r.Slots, r.Accounts = slices.Grow(of.slots[:0], len(c.Slots))[:len(c.Slots)], slices.Grow(of.accounts[:0], len(c.Accounts))[:len(c.Accounts)]
+	return r
 }
 
 // cost is how much of the window a count takes. Rounding down lets the full count through at once; with 10,000 a minute or

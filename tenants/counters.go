@@ -2,6 +2,7 @@ package tenants
 
 import (
 	"maps"
+	"math"
 	"sync"
 	"time"
 )
@@ -13,7 +14,7 @@ type counters struct {
 
 	mu       sync.Mutex
 	rates    map[string]time.Duration // the theoretical arrival time of the next one (GCRA)
-	slots    map[string]map[string]time.Duration
+	slots    map[string]*holds
 	accounts map[string]*account
 	dirty    map[string]bool // accounts changed since the last take of changes
 	swept    time.Duration
@@ -22,20 +23,59 @@ type counters struct {
 // account is one period of one budget.
 type account struct {
 	spent int64
-	held  int64
-	holds map[string]hold
+	holds holds
 	end   time.Time
 }
 
-// hold is what one exchange has reserved, and until when it counts.
+// holds are what exchanges have taken, by their IDs: slots, or money.
+type holds struct {
+	of    map[string]hold
+	sum   int64
+	lapse time.Duration // nothing lapses before it
+}
+
+// hold is what one exchange has taken, and until when it counts.
 type hold struct {
 	amount int64
 	until  time.Duration
 }
 
+// put holds an amount for an exchange, in place of what it held.
+func (h *holds) put(id string, q hold) {
+	if h.of == nil {
+		h.of = map[string]hold{}
+	}
+	if len(h.of) == 0 || q.until < h.lapse {
+		h.lapse = q.until
+	}
+	h.release(id)
+	h.of[id] = q
+	h.sum += q.amount
+}
+
+func (h *holds) release(id string) {
+	h.sum -= h.of[id].amount
+	delete(h.of, id)
+}
+
+// expire releases what counts no longer. It looks at every hold only when one may have lapsed: there are as many as there are open exchanges.
+func (h *holds) expire(now time.Duration) {
+	if now < h.lapse || len(h.of) == 0 {
+		return
+	}
+	h.lapse = math.MaxInt64
+	for id, q := range h.of {
+		if q.until <= now {
+			h.release(id)
+		} else {
+			h.lapse = min(h.lapse, q.until)
+		}
+	}
+}
+
 func newCounters() *counters {
 	began := time.Now()
-	return &counters{clock: func() time.Duration { return time.Since(began) }, rates: map[string]time.Duration{}, slots: map[string]map[string]time.Duration{}, accounts: map[string]*account{}, dirty: map[string]bool{}}
+	return &counters{clock: func() time.Duration { return time.Since(began) }, rates: map[string]time.Duration{}, slots: map[string]*holds{}, accounts: map[string]*account{}, dirty: map[string]bool{}}
 }
 
 // sweepEvery bounds how long what is over stays in memory.
@@ -67,9 +107,10 @@ func (s *counters) look(c *Charge, r *Receipt, now time.Duration) (soft bool) {
 		}
 	}
 	for i, q := range c.Slots {
-		held := s.slots[q.Key]
-		maps.DeleteFunc(held, func(_ string, until time.Duration) bool { return until <= now })
-		r.Slots[i] = int64(len(held))
+		if held := s.slots[q.Key]; held != nil {
+			held.expire(now)
+			r.Slots[i] = held.sum
+		}
 		if r.Refused < 0 && r.Slots[i] >= q.Limit {
 			r.Refused = len(c.Rates) + i
 		}
@@ -78,10 +119,10 @@ func (s *counters) look(c *Charge, r *Receipt, now time.Duration) (soft bool) {
 	for i := range c.Accounts {
 		q := &c.Accounts[i]
 		a := s.account(q, now)
-		r.Accounts[i] = Balance{a.spent, a.held}
+		r.Accounts[i] = Balance{a.spent, a.holds.sum}
 		soft = soft || q.Soft
-		cramped = cramped || q.Soft && a.spent+a.held+roomy*q.Reserve > q.Limit
-		r.Short[i] = !q.Force && !q.Soft && q.Reserve > 0 && a.spent+a.held+q.Reserve > q.Limit
+		cramped = cramped || q.Soft && a.spent+a.holds.sum+roomy*q.Reserve > q.Limit
+		r.Short[i] = !q.Force && !q.Soft && q.Reserve > 0 && a.spent+a.holds.sum+q.Reserve > q.Limit
 	}
 	return soft && !cramped
 }
@@ -94,29 +135,29 @@ func (s *counters) apply(c *Charge, r *Receipt, now time.Duration) {
 		s.rates[q.Key] = now + r.Rates[i]
 	}
 	for i, q := range c.Slots {
-		if c.Settle {
-			delete(s.slots[q.Key], c.ID)
-		} else {
-			if s.slots[q.Key] == nil {
-				s.slots[q.Key] = map[string]time.Duration{}
-			}
-			s.slots[q.Key][c.ID] = now + c.Hold
+		held := s.slots[q.Key]
+		if held == nil {
+			held = new(holds)
+			s.slots[q.Key] = held
 		}
-		r.Slots[i] = int64(len(s.slots[q.Key]))
+		if c.Settle {
+			held.release(c.ID)
+		} else {
+			held.put(c.ID, hold{1, now + c.Hold})
+		}
+		r.Slots[i] = held.sum
 	}
 	for i := range c.Accounts {
 		q := &c.Accounts[i]
 		a := s.accounts[q.Key]
 		if c.Settle {
-			a.release(c.ID)
+			a.holds.release(c.ID)
 			a.spent += q.Spend
 			s.dirty[q.Key] = true
 		} else if q.Reserve > 0 && (r.Soft || !q.Soft) {
-			a.release(c.ID)
-			a.holds[c.ID] = hold{q.Reserve, now + c.Hold}
-			a.held += q.Reserve
+			a.holds.put(c.ID, hold{q.Reserve, now + c.Hold})
 		}
-		r.Accounts[i] = Balance{a.spent, a.held}
+		r.Accounts[i] = Balance{a.spent, a.holds.sum}
 	}
 }
 
@@ -124,16 +165,12 @@ func (s *counters) apply(c *Charge, r *Receipt, now time.Duration) {
 func (s *counters) account(q *AccountCharge, now time.Duration) *account {
 	a := s.accounts[q.Key]
 	if a == nil {
-		a = &account{holds: map[string]hold{}, end: q.End}
+		a = &account{end: q.End}
 		s.accounts[q.Key] = a
 	}
 	a.end = q.End
 	a.spent = max(a.spent, q.Floor)
-	for id, h := range a.holds {
-		if h.until <= now {
-			a.release(id)
-		}
-	}
+	a.holds.expire(now)
 	return a
 }
 
@@ -147,17 +184,12 @@ func (s *counters) settleHeld(c *Charge) (mine []bool) {
 		if a == nil {
 			continue
 		}
-		if _, mine[i] = a.holds[c.ID]; mine[i] {
-			a.release(c.ID)
+		if _, mine[i] = a.holds.of[c.ID]; mine[i] {
+			a.holds.release(c.ID)
 			a.spent += q.Spend
 		}
 	}
 	return mine
-}
-
-func (a *account) release(id string) {
-	a.held -= a.holds[id].amount
-	delete(a.holds, id)
 }
 
 // keepEnded is how long the account of a period stays after its end: for what settles late, and for who looks.
@@ -170,7 +202,7 @@ func (s *counters) sweep(now time.Duration) {
 	}
 	s.swept = now
 	maps.DeleteFunc(s.rates, func(_ string, at time.Duration) bool { return at <= now })
-	maps.DeleteFunc(s.slots, func(_ string, held map[string]time.Duration) bool { return len(held) == 0 })
+	maps.DeleteFunc(s.slots, func(_ string, held *holds) bool { return len(held.of) == 0 })
 	old := time.Now().Add(-keepEnded)
 	maps.DeleteFunc(s.accounts, func(_ string, a *account) bool { return a.end.Before(old) })
 }
@@ -212,6 +244,6 @@ func (s *counters) restore(was map[string]spending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, w := range was {
-		s.accounts[key] = &account{spent: w.spent, end: w.end, holds: map[string]hold{}}
+		s.accounts[key] = &account{spent: w.spent, end: w.end}
 	}
 }

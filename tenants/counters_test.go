@@ -62,7 +62,7 @@ func TestAllOrNothing(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	s.charge(&Charge{ID: "x", Settle: true, Slots: c().Slots})
-	if len(s.slots["s"]) != 0 {
+	if len(s.slots["s"].of) != 0 {
 		t.Error("the slot is not given back")
 	}
 }

@@ -28,6 +28,7 @@ type Ask struct {
 type Tab struct {
 	store    Store
 	charge   Charge // what Close settles
+	hold     Charge // what Reserve holds
 	rates    []rate
 	budgets  []budget
 	receipt  *Receipt
@@ -35,6 +36,14 @@ type Tab struct {
 	ahead    int64 // held in the first trip
 	plenty   bool  // there is so much of everything that nobody waits for what it gives back
 	closed   bool
+
+	room struct { // of the slices above, so that a tab is a single allocation
+		charges  [2 * maxLevels]RateCharge
+		slots    [maxLevels]SlotCharge
+		accounts [maxLevels]AccountCharge
+		rates    [2 * maxLevels]rate
+		budgets  [maxLevels]budget
+	}
 }
 
 // rate says what one of the charge's rates limits.
@@ -58,7 +67,7 @@ type level struct {
 }
 
 // levels are the tenant, the key and the route, as far as the exchange has them.
-func (a *Ask) levels() (out [3]level) {
+func (a *Ask) levels() (out [maxLevels]level) {
 	if k := a.Key; k != nil {
 		out[0] = level{"tenant", "tenant/" + k.Tenant.Name, k.Tenant.Limits, k.Tenant.Budget}
 		out[1] = level{"key", "key/" + k.Tenant.Name + "/" + k.ID, k.Limits, k.Budget}
@@ -81,36 +90,32 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 	if !a.metered() && a.Note == nil {
 		return nil, nil
 	}
-	t := &Tab{store: s, charge: Charge{ID: a.ID, Hold: a.Hold + holdMargin, Note: a.Note}}
-	for _, l := range a.levels() {
-		t.add(&l, a)
+	t := newTab(s)
+	t.charge.ID, t.charge.Hold, t.charge.Note = a.ID, a.Hold+holdMargin, a.Note
+	levels := a.levels()
+	for i := range levels {
+		t.add(&levels[i], a)
 	}
 	if t.charge.notesOnly() && a.Note.Known {
 		t.receipt = newReceipt(&t.charge)
 		return t, nil
 	}
-	taken, ahead := t.charge, int64(0)
-	taken.Ahead = true
-	if a.Ahead != nil && len(t.charge.Accounts) > 0 {
-		ahead = a.Ahead()
-	}
-	if ahead > 0 {
-		taken.Accounts = slices.Clone(t.charge.Accounts)
-		for i := range taken.Accounts {
-			taken.Accounts[i].Reserve, taken.Accounts[i].Soft = ahead, true
-		}
-	}
-	r, err := s.Charge(ctx, &taken)
+	t.charge.Ahead = true
+	t.charge.soft(a)
+	r, err := s.Charge(ctx, &t.charge)
 	if err != nil {
 		t.closed = true
 		return nil, unavailable(err)
 	}
-	t.receipt, t.balances, t.charge.ID = r, r.Accounts, taken.ID
+	t.receipt, t.balances, t.charge.Ahead = r, r.Accounts, false
 	if r.Soft { // its own hold tells the exchange nothing
-		t.ahead = taken.Accounts[0].Reserve
+		t.ahead = t.charge.Accounts[0].Reserve
 		for i := range t.balances {
 			t.balances[i].Held -= t.ahead
 		}
+	}
+	for i := range t.charge.Accounts {
+		t.charge.Accounts[i].Reserve, t.charge.Accounts[i].Soft = 0, false
 	}
 	if r.Refused >= 0 {
 		t.closed = true
@@ -118,6 +123,26 @@ func Open(ctx context.Context, s Store, a *Ask) (*Tab, *llm.Error) {
 	}
 	t.plenty = t.charge.plenty(r)
 	return t, nil
+}
+
+// newTab returns a tab of nothing.
+func newTab(s Store) *Tab {
+	t := &Tab{store: s}
+	t.charge.Rates, t.charge.Slots, t.charge.Accounts = t.room.charges[:0], t.room.slots[:0], t.room.accounts[:0]
+	t.rates, t.budgets = t.room.rates[:0], t.room.budgets[:0]
+	return t
+}
+
+// soft has the charge hold what no plan costs more than, where somebody says what that is.
+func (c *Charge) soft(a *Ask) {
+	if a.Ahead == nil || len(c.Accounts) == 0 {
+		return
+	}
+	if ahead := a.Ahead(); ahead > 0 {
+		for i := range c.Accounts {
+			c.Accounts[i].Reserve, c.Accounts[i].Soft = ahead, true
+		}
+	}
 }
 
 // take is what a rate of tokens is asked for.
@@ -250,18 +275,19 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 	if !t.Budgeted() {
 		return nil
 	}
-	c := Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: append([]AccountCharge(nil), t.charge.Accounts...)}
 	if microUSD <= t.ahead {
-		t.lower(ctx, &c, microUSD)
+		t.lower(ctx, microUSD)
 		return nil
 	}
 	t.plenty = false
+	c := &t.hold
+	*c = Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: t.charge.Accounts}
 	for i := range c.Accounts {
 		how := t.budgets[i].OnExceed
 		c.Accounts[i].Reserve = microUSD
 		c.Accounts[i].Force = how == policies.OnWarn || lowest && how == policies.OnLowestTier
 	}
-	r, err := t.store.Charge(ctx, &c)
+	r, err := t.store.Charge(ctx, c)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -276,16 +302,16 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 }
 
 // lower gives back what was held ahead of the decision and is not needed, if that is more than half of it. Nobody waits for it.
-func (t *Tab) lower(ctx context.Context, c *Charge, microUSD int64) {
+func (t *Tab) lower(ctx context.Context, microUSD int64) {
 	if 2*microUSD >= t.ahead {
 		return
 	}
 	t.ahead = microUSD
-	c.Later, c.Settle, c.Patient = true, microUSD == 0, true
+	c := Charge{ID: t.charge.ID, Hold: t.charge.Hold, Later: true, Settle: microUSD == 0, Patient: true, Accounts: slices.Clone(t.charge.Accounts)}
 	for i := range c.Accounts {
 		c.Accounts[i].Reserve, c.Accounts[i].Force = microUSD, true
 	}
-	_, _ = t.store.Charge(ctx, c) // it is never refused
+	_, _ = t.store.Charge(ctx, &c) // it is never refused
 }
 
 // usedUp marks the budgets that cannot hold a reservation as used up and returns the refusal.
@@ -330,8 +356,9 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 		return
 	}
 	t.closed = true
-	c := t.charge
-	c.Settle, c.Local, c.Rates = true, t.receipt.Local, nil
+	c := &t.hold
+	*c = t.charge
+	c.Settle, c.Local, c.Rates = true, t.receipt.Local, make([]RateCharge, 0, len(t.charge.Rates))
 	for i, q := range t.charge.Rates {
 		switch {
 		case t.rates[i].tokens:
@@ -346,14 +373,14 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 		}
 	}
 	for i := range c.Accounts {
-		c.Accounts[i].Spend = microUSD
+		c.Accounts[i].Reserve, c.Accounts[i].Force, c.Accounts[i].Spend = 0, false, microUSD
 	}
 	if c.Note != nil && c.Note.Text == "" {
 		c.Note = nil
 	}
 	c.Patient = t.plenty && c.Note == nil
 	if !c.notesOnly() || c.Note != nil {
-		_, _ = t.store.Charge(context.Background(), &c) // settling is never refused
+		_, _ = t.store.Charge(context.Background(), c) // settling is never refused
 	}
 }
 

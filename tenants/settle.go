@@ -44,6 +44,7 @@ func (s *Shared) Close() error {
 
 // owe leaves it to the background to settle a charge with the store, also one that was taken without it.
 func (s *Shared) owe(c *Charge) {
+	c = c.clone() // it may be a part of something larger, which nobody needs meanwhile
 	d := &debt{Charge: c}
 	if c.Settle {
 		d.slack = s.slack.settleHeld(c)

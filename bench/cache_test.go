@@ -3,112 +3,111 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"os"
+	"path/filepath"
 	"testing"
-	"time"
-
-	"github.com/sluice-gateway/sluice/policies"
-	"github.com/sluice-gateway/sluice/proxy"
-	"github.com/sluice-gateway/sluice/proxy/httpproxy"
-	"github.com/sluice-gateway/sluice/router"
-	"github.com/sluice-gateway/sluice/telemetry"
 )
 
-// cacheWords is how long the answers are that BenchmarkCache asks for, in tokens: a stream has an event for each.
-const cacheWords = 200
-
-// BenchmarkCache asks the embedded plane over loopback, as many clients at once as tests run in parallel: the same request again and again (hit), and a
-// new one each time, which an upstream answers at once (miss), with a body of JSON or with a stream of an event for each token. Client, plane and upstream
-// share one process.
-func BenchmarkCache(b *testing.B) {
-	up := httptest.NewServer(http.HandlerFunc(answerAtOnce))
-	defer up.Close()
-	p, problems := policies.LoadBytes("policy.yaml", fmt.Appendf(nil, `version: 1
+// cachePolicy is one gateway with a cache. It wants its two addresses and the upstream's.
+const cachePolicy = `version: 1
+server: {listen: %q, admin: %q}
 providers:
-  out: {dialect: openai, base_url: %q}
+  out: {dialect: openai, base_url: "http://%s/v1"}
 models:
-  m: {provider: out, name: m}
-routes:
-  auto: {cache: {exact: 1h}, rules: [{use: [m]}]}
-`, up.URL+"/v1"), policies.Options{})
-	if len(problems) > 0 {
-		b.Fatal(problems)
-	}
-	g := proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{}), Emit: func(*telemetry.Record) {}})
-	defer g.Close()
-	h := httpproxy.New(g, nil)
-	defer h.Close()
-	s := httptest.NewServer(h)
-	defer s.Close()
-	var seed atomic.Int64
-	for _, form := range []string{"json", "stream"} {
-		same := seed.Add(1)
+%sroutes:
+%s`
+
+// cacheClients keep a request in flight each: enough to keep loader and gateway busy, few enough for a latency to be more than a place in a line.
+const cacheClients = 4
+
+// BenchmarkCache asks a gateway the same 32 requests of 1 KB again and again (hit), or ones that nobody has asked (miss): for a body of JSON from an upstream that
+// answers at once, for one from an upstream that takes ten milliseconds, which is faster than any model, and for a stream of 500 events that are sent at once.
+// Loader, gateway and upstream are processes of their own, and share the machine's processors.
+func BenchmarkCache(b *testing.B) {
+	url, gateway := openCached(b)
+	for _, s := range []string{"450", "10ms", "sse500"} {
 		for _, kind := range []string{"hit", "miss"} {
-			b.Run(form+"/"+kind, func(b *testing.B) {
-				askCache(b, s.URL, form == "stream", func() int64 {
-					if kind == "hit" {
-						return same
-					}
-					return seed.Add(1)
-				})
-			})
+			b.Run(s+"/"+kind, func(b *testing.B) { askCache(b, url, gateway, s, kind == "hit") })
 		}
 	}
 }
 
-// answerAtOnce is an upstream that answers without thinking.
-func answerAtOnce(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	if !bytes.Contains(body, []byte(`"stream":true`)) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":%d,"total_tokens":%[3]d}}`,
-			strings.Repeat(" rain", cacheWords), cacheWords, 9+cacheWords)
-		return
+// openCached starts an upstream and a gateway whose routes cache each shape, and returns the URL to ask.
+func openCached(b *testing.B) (url string, gateway *process) {
+	b.Helper()
+	q := &bed{dir: b.TempDir()}
+	b.Cleanup(q.close)
+	must := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	const chunk = `data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}` + "\n\n"
-	for range cacheWords {
-		fmt.Fprintf(w, chunk, `{"content":" rain"}`, "null")
-		w.(http.Flusher).Flush()
+	self, err := build(b.Context(), q.dir, "bench")
+	must(err)
+	binary := os.Getenv("SLUICE_BINARY")
+	if binary == "" {
+		binary, err = build(b.Context(), q.dir, "cmd/sluice")
+		must(err)
 	}
-	fmt.Fprintf(w, chunk+"data: [DONE]\n\n", "{}", `"stop"`)
+	var at [3]string
+	for i := range at {
+		at[i], err = freeAddress()
+		must(err)
+	}
+	upstream, listen, admin := at[0], at[1], at[2]
+	_, err = q.start(b.Context(), "null", "http://"+upstream+"/readyz", self, "null", "-listen", upstream)
+	must(err)
+	var models, routes bytes.Buffer
+	for _, s := range shapes {
+		fmt.Fprintf(&models, "  up-%s: {provider: out, name: up-%[1]s}\n", s.name)
+		fmt.Fprintf(&routes, "  cached-%s: {cache: {exact: {ttl: 1h, force: true}}, rules: [{use: [up-%[1]s]}]}\n", s.name)
+	}
+	file := filepath.Join(q.dir, "cache.yaml")
+	must(os.WriteFile(file, fmt.Appendf(nil, cachePolicy, listen, admin, upstream, models.String(), routes.String()), 0o600))
+	gateway, err = q.start(b.Context(), "sluice", "http://"+admin+"/readyz", binary, "serve", "--config", file)
+	must(err)
+	return "http://" + listen + "/v1/chat/completions", gateway
 }
 
-// askCache measures answers; seed is the next request's, and tells it from others.
-func askCache(b *testing.B, url string, stream bool, seed func() int64) {
-	var mu sync.Mutex
-	var all []time.Duration
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	defer client.CloseIdleConnections()
-	b.RunParallel(func(pb *testing.PB) {
-		var took []time.Duration
-		for pb.Next() {
-			body := fmt.Appendf(nil, `{"model":"auto","stream":%t,"temperature":0,"seed":%d,"messages":[{"role":"user","content":"Tell me about the weather in Bern."}]}`, stream, seed())
-			began := time.Now()
-			resp, err := client.Post(url+"/v1/chat/completions", "application/json", bytes.NewReader(body))
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			got, err := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			took = append(took, time.Since(began))
-			if err != nil || bytes.Count(got, []byte(" rain")) != cacheWords {
-				b.Errorf("%d %s %v", resp.StatusCode, got, err)
-				return
-			}
+// askCache measures answers of a shape. Requests are numbered, so that those of two calls differ unless they are to hit.
+func askCache(b *testing.B, url string, gateway *process, shape string, hit bool) {
+	pool := newTransport(cacheClients)
+	defer pool.CloseIdleConnections()
+	c, err := newClient(pool, url, "cached-"+shape, 1<<10)
+	if err != nil {
+		b.Fatal(err)
+	}
+	warmed := closedLoop(b.Context(), c.call, 1, 0, len(c.bodies))
+	if !hit {
+		c.bodies = distinct(c.bodies[0], b.N)
+	}
+	b.ResetTimer()
+	before, _ := cpu(gateway.cmd.Process.Pid)
+	t := closedLoop(b.Context(), c.call, cacheClients, 0, b.N)
+	b.StopTimer()
+	after, ok := cpu(gateway.cmd.Process.Pid)
+	for _, t := range []*tally{warmed, t} {
+		if t.failed > 0 {
+			b.Fatal(t.err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, took...)
-	})
-	slices.Sort(all)
-	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
-	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+	}
+	if ok {
+		b.ReportMetric(micros(after-before)/float64(b.N), "cpu-µs")
+	}
+	b.ReportMetric(t.rate(), "answers/s")
+	b.ReportMetric(float64(t.latency.quantile(0.5).Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(t.latency.quantile(0.99).Microseconds())/1000, "p99-ms")
+}
+
+// numbered counts the requests that nobody has asked.
+var numbered int
+
+// distinct are n requests that nobody has asked: body, each with another seed.
+func distinct(body []byte, n int) [][]byte {
+	bodies := make([][]byte, n)
+	for i := range bodies {
+		numbered++
+		bodies[i] = fmt.Appendf(nil, `{"seed":%d,%s`, numbered, body[1:])
+	}
+	return bodies
 }

@@ -97,6 +97,7 @@ func (n *null) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(w, "no such shape", http.StatusNotFound)
 	case s.toil && !n.toil(r.Context()):
+	case s.wait > 0 && !rest(r.Context(), s.wait):
 	case s.events > 0:
 		n.writeStream(r.Context(), w, s)
 	default:

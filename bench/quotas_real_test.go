@@ -38,7 +38,8 @@ const quotaBlock = 25
 
 // BenchmarkQuotas asks gateways in turn, one request at a time over loopback: one without limits and budgets (the floor), one that keeps them in memory, and one that
 // keeps them in a Redis on loopback. Every gateway is a process of its own, and so are upstream and Redis: within one process a hop wakes nobody, and a trip out of it
-// would be charged for all that then sleeps. It reports the floor's median, what the others add to it, and the median of a bare PING between the requests.
+// would be charged for all that then sleeps. It reports the floor's median, what the others add to it, and the median of a bare PING between the requests;
+// and the processor time that the floor takes, and that limits and budgets in memory add.
 func BenchmarkQuotas(b *testing.B) {
 	q := openQuotas(b)
 	ping := func() error {
@@ -46,13 +47,17 @@ func BenchmarkQuotas(b *testing.B) {
 	}
 	subjects := []struct {
 		name string
-		ask  func() error
+		asked
 		took []time.Duration
 	}{
-		{name: "floor", ask: q.gateway(b, "floor", "", "")},
-		{name: "memory", ask: q.gateway(b, "memory", quotas, "")},
-		{name: "redis", ask: q.gateway(b, "redis", quotas, fmt.Sprintf("state: {redis: {url: \"redis://%s\", timeout: 1s}}", q.addr))},
-		{name: "ping", ask: ping},
+		{name: "floor", asked: q.gateway(b, "floor", "", "")},
+		{name: "memory", asked: q.gateway(b, "memory", quotas, "")},
+		{name: "redis", asked: q.gateway(b, "redis", quotas, fmt.Sprintf("state: {redis: {url: \"redis://%s\", timeout: 1s}}", q.addr))},
+		{name: "ping", asked: asked{ask: ping, used: func() time.Duration { return 0 }}},
+	}
+	used := map[string]time.Duration{}
+	for _, s := range subjects {
+		used[s.name] = s.used()
 	}
 	for b.Loop() {
 		for i := range subjects {
@@ -70,7 +75,10 @@ func BenchmarkQuotas(b *testing.B) {
 	for _, s := range subjects {
 		slices.Sort(s.took)
 		medians[s.name] = micros(s.took[len(s.took)/2])
+		used[s.name] = (s.used() - used[s.name]) / time.Duration(len(s.took))
 	}
+	b.ReportMetric(micros(used["floor"]), "floor-cpu-µs")
+	b.ReportMetric(micros(used["memory"]-used["floor"]), "memory-adds-cpu-µs")
 	b.ReportMetric(medians["floor"], "floor-p50-µs")
 	b.ReportMetric(medians["memory"]-medians["floor"], "memory-adds-µs")
 	b.ReportMetric(medians["redis"]-medians["floor"], "redis-adds-µs")
@@ -123,8 +131,14 @@ func openQuotas(b *testing.B) *quotaBed {
 	return q
 }
 
-// gateway starts one with these quotas and this state, and returns what asks it once.
-func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) (ask func() error) {
+// asked is what is measured: ask asks it once, used is the processor time that it has used.
+type asked struct {
+	ask  func() error
+	used func() time.Duration
+}
+
+// gateway starts one with these quotas and this state.
+func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) asked {
 	b.Helper()
 	listen, err := freeAddress()
 	if err != nil {
@@ -138,11 +152,12 @@ func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) (ask func()
 	if err := os.WriteFile(file, fmt.Appendf(nil, quotaPolicy, listen, admin, q.upstream, q.pepper, q.hash, quotas, state), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := q.start(b.Context(), name, "http://"+admin+"/readyz", q.binary, "serve", "--config", file); err != nil {
+	p, err := q.start(b.Context(), name, "http://"+admin+"/readyz", q.binary, "serve", "--config", file)
+	if err != nil {
 		b.Fatal(err)
 	}
 	body := []byte(`{"model":"auto","max_tokens":50,"messages":[{"role":"user","content":"Will it rain in Bern?"}]}`)
-	return func() error {
+	ask := func() error {
 		r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+listen+"/v1/chat/completions", bytes.NewReader(body))
 		if err != nil {
 			return err
@@ -160,4 +175,5 @@ func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) (ask func()
 		}
 		return err
 	}
+	return asked{ask, func() time.Duration { used, _ := cpu(p.cmd.Process.Pid); return used }}
 }

@@ -14,11 +14,13 @@ type shape struct {
 	bytes  int           // length of a JSON answer; 0 for a stream
 	events int           // content chunks of a stream; usage and [DONE] come on top
 	gap    time.Duration // between events; 0 = back to back
+	wait   time.Duration // before a JSON answer
 	toil   bool          // it is work, of which not much can be done at once
 }
 
 var shapes = []shape{
 	{name: "450", bytes: 450},
+	{name: "10ms", bytes: 450, wait: 10 * time.Millisecond},
 	{name: "100k", bytes: 100 << 10},
 	{name: "sse50", events: 50},
 	{name: "sse500", events: 500},

@@ -33,6 +33,8 @@ type Charge struct {
 	Slots    []SlotCharge
 	Accounts []AccountCharge
 	Note     *Note // nil = none
+
+	into *receiptRoom // of whoever asks, for what he is answered; nil = he has none
 }
 
 // Note is what gateways that share a store tell each other of a conversation, beside a charge and in its trip. A store of one node has none.
@@ -47,8 +49,10 @@ type Note struct {
 // notesOnly reports whether there is nothing to charge.
 func (c *Charge) notesOnly() bool { return len(c.Rates)+len(c.Slots)+len(c.Accounts) == 0 }
 
+// clone is a charge that shares nothing with c but the note.
 func (c *Charge) clone() *Charge {
 	own := *c
+	own.into = nil
 	own.Rates, own.Slots, own.Accounts = slices.Clone(c.Rates), slices.Clone(c.Slots), slices.Clone(c.Accounts)
 	return &own
 }
@@ -125,15 +129,22 @@ func (r *Receipt) short() bool {
 // maxLevels is how many may have limits and a budget in one exchange: a tenant, a key, a route.
 const maxLevels = 3
 
-// newReceipt returns the receipt of a charge that nothing has refused. One of an exchange is a single allocation.
+// receiptRoom is a receipt with room for all that an exchange can be charged.
+type receiptRoom struct {
+	Receipt
+	short    [maxLevels]bool
+	rates    [2 * maxLevels]time.Duration
+	slots    [maxLevels]int64
+	accounts [maxLevels]Balance
+}
+
+// newReceipt returns the receipt of a charge that nothing has refused, in the charge's room for it if it has one.
 func newReceipt(c *Charge) *Receipt {
-	of := &struct {
-		Receipt
-		short    [maxLevels]bool
-		rates    [2 * maxLevels]time.Duration
-		slots    [maxLevels]int64
-		accounts [maxLevels]Balance
-	}{Receipt: Receipt{Refused: -1}}
+	of := c.into
+	if of == nil {
+		of = new(receiptRoom)
+	}
+	*of = receiptRoom{Receipt: Receipt{Refused: -1}}
 	r := &of.Receipt
 	r.Short, r.Rates = slices.Grow(of.short[:0], len(c.Accounts))[:len(c.Accounts)], slices.Grow(of.rates[:0], len(c.Rates))[:len(c.Rates)]
 	r.Slots, r.Accounts = slices.Grow(of.slots[:0], len(c.Slots))[:len(c.Slots)], slices.Grow(of.accounts[:0], len(c.Accounts))[:len(c.Accounts)]

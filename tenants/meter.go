@@ -37,8 +37,11 @@ type Tab struct {
 	plenty   bool  // there is so much of everything that nobody waits for what it gives back
 	closed   bool
 
-	room struct { // of the slices above, so that a tab is a single allocation
+	room struct { // of what is above, so that a tab is a single allocation
+		opened   receiptRoom
+		other    receiptRoom
 		charges  [2 * maxLevels]RateCharge
+		settled  [2 * maxLevels]RateCharge
 		slots    [maxLevels]SlotCharge
 		accounts [maxLevels]AccountCharge
 		rates    [2 * maxLevels]rate
@@ -66,13 +69,17 @@ type level struct {
 	budget  *policies.Budget
 }
 
-// levels are the tenant, the key and the route, as far as the exchange has them.
+// levels are the tenant, the key and the route, as far as the exchange has them and they have limits or a budget.
 func (a *Ask) levels() (out [maxLevels]level) {
 	if k := a.Key; k != nil {
-		out[0] = level{"tenant", "tenant/" + k.Tenant.Name, k.Tenant.Limits, k.Tenant.Budget}
-		out[1] = level{"key", "key/" + k.Tenant.Name + "/" + k.ID, k.Limits, k.Budget}
+		if t := k.Tenant; t.Limits != nil || t.Budget != nil {
+			out[0] = level{"tenant", "tenant/" + t.Name, t.Limits, t.Budget}
+		}
+		if k.Limits != nil || k.Budget != nil {
+			out[1] = level{"key", "key/" + k.Tenant.Name + "/" + k.ID, k.Limits, k.Budget}
+		}
 	}
-	if r := a.Route; r != nil {
+	if r := a.Route; r != nil && (r.Limits != nil || r.Budget != nil) {
 		out[2] = level{"route", "route/" + r.Name, r.Limits, r.Budget}
 	}
 	return out
@@ -130,6 +137,7 @@ func newTab(s Store) *Tab {
 	t := &Tab{store: s}
 	t.charge.Rates, t.charge.Slots, t.charge.Accounts = t.room.charges[:0], t.room.slots[:0], t.room.accounts[:0]
 	t.rates, t.budgets = t.room.rates[:0], t.room.budgets[:0]
+	t.charge.into = &t.room.opened
 	return t
 }
 
@@ -281,7 +289,7 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 	}
 	t.plenty = false
 	c := &t.hold
-	*c = Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: t.charge.Accounts}
+	*c = Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: t.charge.Accounts, into: &t.room.other}
 	for i := range c.Accounts {
 		how := t.budgets[i].OnExceed
 		c.Accounts[i].Reserve = microUSD
@@ -358,7 +366,7 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 	t.closed = true
 	c := &t.hold
 	*c = t.charge
-	c.Settle, c.Local, c.Rates = true, t.receipt.Local, make([]RateCharge, 0, len(t.charge.Rates))
+	c.Settle, c.Local, c.Rates, c.into = true, t.receipt.Local, t.room.settled[:0], &t.room.other
 	for i, q := range t.charge.Rates {
 		switch {
 		case t.rates[i].tokens:

@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"hash"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,20 +14,12 @@ import (
 type Key [sha256.Size]byte
 
 // KeyOf hashes the parts of a key, each with its length, so that no part can run into the next.
-func KeyOf(parts ...string) (k Key) {
-	h := sha256.New()
+func KeyOf(parts ...string) Key {
+	b := make([]byte, 0, 512)
 	for _, p := range parts {
-		writePart(h, p)
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}
-	h.Sum(k[:0])
-	return k
-}
-
-func writePart(h hash.Hash, p string) {
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-	_, _ = h.Write(n[:]) // a hash never fails to write
-	_, _ = h.Write([]byte(p))
+	return sha256.Sum256(b)
 }
 
 // Entry is one recorded answer.
@@ -41,6 +33,13 @@ type Entry struct {
 	Stored   time.Time
 	Expires  time.Time
 	Body     []byte
+
+	told [4]atomic.Pointer[Telling] // by form
+}
+
+// Until is the same answer, for another time.
+func (e *Entry) Until(expires time.Time) *Entry {
+	return &Entry{Tenant: e.Tenant, Route: e.Route, Model: e.Model, Provider: e.Provider, Stream: e.Stream, Header: e.Header, Stored: e.Stored, Expires: expires, Body: e.Body}
 }
 
 // size is about what the entry takes, in bytes.
@@ -97,7 +96,8 @@ func unseal(secret []byte, k Key, sealed []byte) (*Entry, error) {
 	if err := json.Unmarshal(rest[:n], &h); err != nil {
 		return nil, errSeal
 	}
-	return &Entry{h.Tenant, h.Route, h.Model, h.Provider, h.Stream, h.Header, time.UnixMilli(h.Stored), time.UnixMilli(h.Expires), rest[n:]}, nil
+	return &Entry{Tenant: h.Tenant, Route: h.Route, Model: h.Model, Provider: h.Provider, Stream: h.Stream, Header: h.Header,
+		Stored: time.UnixMilli(h.Stored), Expires: time.UnixMilli(h.Expires), Body: rest[n:]}, nil
 }
 
 func mac(secret []byte, k Key, rest []byte) []byte {

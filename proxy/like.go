@@ -257,9 +257,7 @@ func (x *Exchange) learn(m *policies.Model, e *cache.Entry) {
 	if l == nil || l.question == nil {
 		return
 	}
-	kept := *e
-	kept.Expires = e.Stored.Add(x.route.Cache.Semantic.TTL)
-	x.g.cache.Learn(x.likeKey(m), l.question, &kept)
+	x.g.cache.Learn(x.likeKey(m), l.question, e.Until(e.Stored.Add(x.route.Cache.Semantic.TTL)))
 }
 
 // forgoLookup has the plan go on without a look-up: there is no money for it.

@@ -57,7 +57,7 @@ func newVocabulary(all []example) *vocabulary {
 	return v
 }
 
-// counts are how often features come: in texts, and in what counts.
+// counts are how often features come: in texts, each reading of a prompt being one, and in what counts.
 type counts struct {
 	count, texts map[uint32]float64
 	last         map[uint32]int // the text that had it last, from 1 on
@@ -69,18 +69,18 @@ func (c *counts) add(i int, e *example, kind int, f uint32) {
 		return
 	}
 	c.last[f] = i + 1
-	w, text := 1.0, 1.0
+	w := 1.0
 	switch e.row.Source {
 	case Natural:
 		w = handWritten
 	case Typed:
-		w, text = handWritten*e.row.share, e.row.share
+		w = handWritten * e.row.share
 	}
 	if kind == 0 {
 		w *= wordBonus
 	}
 	c.count[f] += w
-	c.texts[f] += text
+	c.texts[f]++
 }
 
 // input is an example's features as a linear model takes them.

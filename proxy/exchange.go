@@ -43,6 +43,7 @@ type Exchange struct {
 	warnings []string
 	tab      *tenants.Tab // nil = no limits, no budgets
 	lowest   bool         // a budget leaves the lowest tier only
+	reserved int64        // micro-dollars on every budget
 
 	outcome     *feedback.Exchange // what a label will need; nil = none is kept
 	escalations int

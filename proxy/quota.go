@@ -56,7 +56,7 @@ func (x *Exchange) reserve() *llm.Error {
 	if x.tab.Exceeded(policies.OnWarn) {
 		x.warnings = append(x.warnings, "the budget is used up")
 	}
-	refusal := x.tab.Reserve(context.Background(), x.dearest()+x.lookup(), x.lowest)
+	refusal := x.hold(x.dearest() + x.lookup())
 	if refusal == nil || refusal.Status != 429 {
 		return refusal
 	}
@@ -73,7 +73,47 @@ func (x *Exchange) reserve() *llm.Error {
 	if !x.lowest && x.quote(x.plan.Attempts[0].Model) == 0 { // what costs nothing is not refused, but nothing dearer may follow it
 		x.plan.Attempts = slices.DeleteFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.quote(a.Model) > 0 })
 	}
-	return x.tab.Reserve(context.Background(), x.dearest(), x.lowest)
+	return x.hold(x.dearest())
+}
+
+// hold reserves micro-dollars in place of what is reserved.
+func (x *Exchange) hold(micro int64) *llm.Error {
+	err := x.tab.Reserve(context.Background(), micro, x.lowest)
+	if err == nil {
+		x.reserved = micro
+	}
+	return err
+}
+
+// afford reserves more where an attempt at the model may cost more than is left of what is reserved: an attempt before it was paid for, and its answer broke off or
+// was thrown away; or the answer was thought to be recorded.
+func (x *Exchange) afford(m *policies.Model) *llm.Error {
+	if !x.tab.Budgeted() {
+		return nil
+	}
+	need := x.quote(m)
+	if need == 0 {
+		return nil
+	}
+	for a := range x.rec.Requests {
+		need += a.MicroUSD
+	}
+	if need <= x.reserved {
+		return nil
+	}
+	return x.hold(need)
+}
+
+// unaffordable ends an exchange for whose next attempt there is no money: with the answer that was doubted, if there is one.
+func (x *Exchange) unaffordable(err *llm.Error) Verdict {
+	x.warnings = append(x.warnings, "the budget has no room for another attempt")
+	if x.committed {
+		return x.interrupt()
+	}
+	if v, ok := x.spared(); ok {
+		return v
+	}
+	return x.answer(err)
 }
 
 // promptMargin is how many tokens are reserved for one that the prompt is estimated at: two bytes a token, which no text of people exceeds by much.

@@ -88,7 +88,7 @@ type SlotCharge struct {
 type AccountCharge struct {
 	Key     string
 	Limit   int64     // micro-dollars a period
-	Reserve int64     // micro-dollars to hold; 0 is never refused
+	Reserve int64     // micro-dollars to hold, in place of what the exchange holds; 0 is never refused
 	Force   bool      // hold it whatever the balance is
 	Soft    bool      // hold it where every account has room for many times as much; else hold nothing, and refuse nothing
 	Spend   int64     // micro-dollars spent, with Settle

@@ -81,7 +81,7 @@ for i = 1, na do
     if new then call('EXPIRE', key, ARGV[at + 5]) end
     new = false
   end
-  local would = spent + held + reserve
+  local would = spent + held - (v[4] and string.match(v[4], '^%d+') or 0) + reserve
   if force == '2' and would + 99 * reserve > limit then roomy = false end
   local cannot = force == '0' and reserve > 0 and would > limit
   short = short or cannot

@@ -120,9 +120,10 @@ func (s *counters) look(c *Charge, r *Receipt, now time.Duration) (soft bool) {
 		q := &c.Accounts[i]
 		a := s.account(q, now)
 		r.Accounts[i] = Balance{a.spent, a.holds.sum}
+		others := a.spent + a.holds.sum - a.holds.of[c.ID].amount
 		soft = soft || q.Soft
-		cramped = cramped || q.Soft && a.spent+a.holds.sum+roomy*q.Reserve > q.Limit
-		r.Short[i] = !q.Force && !q.Soft && q.Reserve > 0 && a.spent+a.holds.sum+q.Reserve > q.Limit
+		cramped = cramped || q.Soft && others+roomy*q.Reserve > q.Limit
+		r.Short[i] = !q.Force && !q.Soft && q.Reserve > 0 && others+q.Reserve > q.Limit
 	}
 	return soft && !cramped
 }

@@ -1,10 +1,5 @@
 package router
 
-import (
-	"encoding/binary"
-	"unicode/utf8"
-)
-
 // Kinds of hashed features. Each has slots, a norm and a dedup of its own.
 const (
 	gramWord = iota // single words
@@ -18,9 +13,10 @@ const (
 const (
 	headWords = 14
 	tailWords = 12
+	ringWords = 16   // no fewer, and a power of two: where a word goes is a mask away
 	endBytes  = 1024 // bytes at the beginning whose words are read in pairs and parts too
 	lastBytes = 384  // … and at the end
-	partsMin  = 4    // bytes of a word that is read in parts: a shorter one says it all itself, and so does a common one
+	partsMin  = 4    // bytes of a word that is read in parts, and of a part: a shorter one says it all itself, and so does a common one
 	partsMax  = 24   // bytes of one word that are read in parts
 )
 
@@ -35,40 +31,38 @@ const (
 
 func (g gram) row() uint32 { return uint32(g) & (numRows - 1) }
 
-// tag is never zero: a row without weights is tagged so. It leaves a bit free for commonWord.
-func (g gram) tag() byte {
-	t := byte(g>>rowBits) & tagMask
-	return t + (t-1)>>tagBits
-}
+// tag is never noTag.
+func (g gram) tag() byte { return byte(g >> rowBits) }
 
-const (
-	tagMask = 1<<tagBits - 1
-	// commonWord is set in the tag of a row that belongs to a word which many texts have: it says all that its parts could, and they are not read.
-	commonWord = 1 << tagBits
-)
+// noTag is the tag of a row that is nobody's, or that was summed up.
+const noTag = 1 << tagBits
 
-// rowSize is the length of a row: the gain heads' weights and, from rowClasses on, the classes', each a byte with weightZero for 0.
-const (
-	rowSize    = 4 + 16
-	rowClasses = 4
-	weightZero = 128
-	// A sum of 16 bits holds this many weights.
-	batchSize = 256
-)
+// batchSize is how many rows a sum of 16 bits holds.
+const batchSize = 256
 
 // grams collects a text's hashed features and sums their weights. A feature counts once, however often it comes, so no text can buy
 // weight by repeating itself.
 type grams struct {
-	batch [numGrams][batchSize]gram // as they come, summed up when they are many
-	seen  [numRows / 64]uint64      // rows that were summed up
+	batch [numGrams][batchSize + batchSlack]gram // as they come, summed up when they are many
+	// The table's tags, but for the rows that were summed up, so that none is twice; taken says which those are.
+	tags  [numRows]byte
+	taken [mostTaken]uint32
 	gramState
 }
 
-// gramState is what grams begin anew with every text, but for what is seen.
+// batchSlack is how far behind the end of a batch may be written what does not count.
+const batchSlack = 8
+
+// mostTaken is more than there are features in MaxScan bytes: every second byte may begin a word, those at the ends a pair as well, and each of these
+// a part.
+const mostTaken = MaxScan
+
+// gramState is what grams begin anew with every text.
 type gramState struct {
-	tags   []byte  // of the model's rows; nil while features are recorded
-	rows   []byte  // so too
-	record *record // every feature as it comes, for training
+	lastFrom int // where the end begins
+	nTaken   int
+	table    *table  // the model's rows; nil while features are recorded
+	record   *record // every feature as it comes, for training
 
 	n      [numGrams]int // in the batches
 	sums   [numGrams]rowSum
@@ -79,14 +73,7 @@ type gramState struct {
 	fresh, known int // those that did not come lately, and those of them that the model knows
 	numbers      numbers
 	prev         uint64
-	last         [tailWords]uint64 // the last words, a ring
-}
-
-// rowSum is the sum of the weights of n different features.
-type rowSum struct {
-	n     int32
-	heads [numHeads]int32
-	class [NumClasses]int32
+	last         [ringWords]uint64 // the last words, a ring
 }
 
 // push adds a feature. There is room in its batch: room makes it.
@@ -97,8 +84,10 @@ func (g *grams) push(kind int, h uint64) gram {
 	return f
 }
 
+const gramShift = 64 - rowBits - tagBits
+
 func hashed(kind int, h uint64) gram {
-	return gram((h + uint64(kind)*fnvPrime) * glue >> (64 - rowBits - tagBits))
+	return gram((h + uint64(kind)*fnvPrime) * glue >> gramShift)
 }
 
 // room makes room for n features of a kind.
@@ -108,18 +97,21 @@ func (g *grams) room(kind, n int) {
 	}
 }
 
-// word adds a token of hash k, spelt w, at pos of a text of total bytes; mid says that it stands behind a point without a blank. In the middle
-// of a long text only words are read, for what is to be done stands at its ends.
-func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
-	if len(w) >= blobBytes && blob(w) {
+// number adds a token that begins with a digit, and returns the hash by which it counts; point says that it stands behind one without a blank.
+func (g *grams) number(w string, point bool) uint64 {
+	if !blob(w) {
+		g.numbers.add(w, point)
+	}
+	return numberHash(w)
+}
+
+// word adds a token of hash k, spelt w, at pos. In the middle of a long text only words are read, for what is to be done stands at its ends.
+func (g *grams) word(k uint64, w string, pos int) {
+	if blob(w) {
 		return
 	}
-	if c := w[0]; c >= '0' && c <= '9' {
-		k = numberHash(w)
-		g.numbers.add(w, mid)
-	}
-	g.last[g.said%tailWords] = k
-	end := pos < endBytes || pos >= total-lastBytes
+	g.last[g.said&(ringWords-1)] = k
+	end := pos < endBytes || pos >= g.lastFrom
 	if end {
 		pair := join(g.prev, k)
 		g.room(gramPair, 1)
@@ -131,15 +123,18 @@ func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
 		g.prev = k
 	}
 	g.said++
-	lately := &g.words[k>>56]
-	if *lately == uint32(k) {
-		return
-	}
-	*lately = uint32(k)
-	g.fresh++
+	// A word that came lately is written and not counted: every second word is one, and no processor foresees which.
 	g.room(gramWord, 1)
 	f := g.push(gramWord, k)
-	if !end || len(w) < partsMin {
+	lately := &g.words[k>>56]
+	again := 0
+	if *lately == uint32(k) {
+		again = 1
+	}
+	*lately = uint32(k)
+	g.n[gramWord] -= again
+	g.fresh += 1 - again
+	if !end || again != 0 || len(w) < partsMin {
 		return
 	}
 	switch {
@@ -147,10 +142,10 @@ func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
 		g.parts(w)
 		g.record.part(f, g.batch[gramPart][:g.n[gramPart]])
 		g.n[gramPart] = 0
-	case (*[numRows]byte)(g.tags)[f.row()] == f.tag()|commonWord:
+	case g.table.common(f):
 		g.unread += int32(min(len(w), partsMax)) + 1
 	default:
-		g.room(gramPart, partsMax+3)
+		g.room(gramPart, partsMax+1)
 		g.parts(w)
 	}
 }
@@ -158,7 +153,9 @@ func (g *grams) word(k uint64, w string, pos, total int, mid bool) {
 // blobBytes is from what length on a token with a digit is no word of any language: a key, a hash, something encoded.
 const blobBytes = 16
 
-func blob(w string) bool {
+func blob(w string) bool { return len(w) >= blobBytes && hasDigit(w) }
+
+func hasDigit(w string) bool {
 	for i := 0; i < len(w); i++ {
 		if w[i] >= '0' && w[i] <= '9' {
 			return true
@@ -183,41 +180,49 @@ func numberHash(w string) uint64 {
 	return h
 }
 
-// parts adds runs of bytes of a word that is set between blanks: the first three, every four, the last five.
+// Of a word's runs of bytes the first and the last are hashed apart from those of its middle.
+const (
+	partFirst = fnvOffset
+	partLast  = fnvOffset / 3
+)
+
+func part(run, which uint64) gram { return gram((run*glue + which) >> gramShift) }
+
+// parts adds runs of bytes of a word that is set between blanks: the first three, every four, the last five; partsMin of them and more. Letters are
+// folded by the bit that makes them lower case, which tells the other bytes apart well enough.
 func (g *grams) parts(w string) {
-	const (
-		four = 1<<32 - 1
-		five = 1<<40 - 1
-	)
-	window, seen := uint64(' '), 1
-	b, n := &g.batch[gramPart], g.n[gramPart]
 	if len(w) > partsMax {
 		w = w[:partsMax]
 	}
-	for i := 0; i <= len(w); i++ {
-		c := byte(' ')
-		if i < len(w) {
-			if c = asciiFold[w[i]]; c == 0 {
-				if c = w[i]; c < utf8.RuneSelf {
-					continue
-				}
-			}
-		}
-		window = window<<8 | uint64(c)
-		switch seen++; {
-		case seen > 3:
-			b[n&(batchSize-1)] = hashed(gramPart, (window&four)*fnvPrime)
-			n++
-		case seen == 3:
-			b[n&(batchSize-1)] = hashed(gramPart, window*fnvPrime+1)
-			n++
-		}
+	b, n := &g.batch[gramPart], g.n[gramPart]
+	first, last := uint64(four(w, 0)), uint64(four(w, len(w)-4))
+	ends := (*[4]gram)(b[n:])
+	ends[0] = part(' '|first<<8&0xFFFF00, partFirst)
+	ends[1] = part(' '|first<<8&0xFFFFFF00, 0)
+	ends[2] = part(last>>8|' '<<24, 0)
+	ends[3] = part(last|' '<<32, partLast)
+	for n += len(ends); len(w) > 8; w = w[5:] {
+		runs((*[5]gram)(b[n:]), eight(w, 0)|lowerCase)
+		n += 5
 	}
-	if seen > 5 {
-		b[n&(batchSize-1)] = hashed(gramPart, (window&five)*fnvPrime+2)
-		n++
-	}
-	g.n[gramPart] = n
+	// What is left has four to eight bytes, read as the first four and the last four: all five runs are written, and those counted that there are.
+	runs((*[5]gram)(b[n:]), uint64(four(w, 0))|uint64(four(w, len(w)-4))<<(8*(len(w)-4)&63))
+	g.n[gramPart] = n + len(w) - 3
+}
+
+// runs hashes the runs of four bytes within eight.
+func runs(out *[5]gram, x uint64) {
+	out[0] = part(uint64(uint32(x)), 0)
+	out[1] = part(uint64(uint32(x>>8)), 0)
+	out[2] = part(uint64(uint32(x>>16)), 0)
+	out[3] = part(uint64(uint32(x>>24)), 0)
+	out[4] = part(x>>32, 0)
+}
+
+// four reads four bytes of a word as eight does, in lower case.
+func four(w string, i int) uint32 {
+	b := w[i : i+4]
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24 | lowerCase&0xFFFFFFFF
 }
 
 // end adds the last words and sums up what is left.
@@ -225,7 +230,7 @@ func (g *grams) end() {
 	n := min(g.said, tailWords)
 	prev := uint64(0)
 	for i := range n {
-		k := g.last[(g.said-n+i)%tailWords]
+		k := g.last[(g.said-n+i)&(ringWords-1)]
 		g.push(gramTail, k)
 		if i > 0 {
 			g.push(gramTail, join(prev, k))
@@ -237,6 +242,18 @@ func (g *grams) end() {
 	}
 }
 
+// reset makes ready for a text, to be read with the rows of t.
+func (g *grams) reset(t *table) {
+	if g.table != t {
+		g.tags = t.tags
+	} else if t != nil {
+		for _, at := range g.taken[:g.nTaken] {
+			g.tags[at] = t.tags[at]
+		}
+	}
+	g.gramState = gramState{table: t}
+}
+
 // flush sums up a batch: first the rows of the features that are the model's own and new are picked out, without a branch that
 // nobody could foresee, then their weights are added.
 func (g *grams) flush(kind int) {
@@ -246,54 +263,18 @@ func (g *grams) flush(kind int) {
 		g.record.take(kind, batch)
 		return
 	}
-	var picked [batchSize]uint32
-	n, known := uint32(0), uint32(0)
-	tags := (*[numRows]byte)(g.tags)
+	if kind == gramWord {
+		g.known += g.table.count(batch)
+	}
+	n := g.nTaken
 	for _, f := range batch {
 		at := f.row()
-		other := uint32(tags[at]&tagMask ^ f.tag())
-		word := &g.seen[at>>6]
-		again := uint32(*word>>(at&63)) & 1
-		known += (other - 1) >> 31
-		fresh := ((other | again) - 1) >> 31
-		*word |= uint64(fresh) << (at & 63)
-		picked[n&(batchSize-1)] = at
-		n += fresh
+		tag := g.tags[at]
+		own := (uint32(tag^f.tag()) - 1) >> 31
+		g.tags[at] = tag | byte(own<<tagBits)
+		g.taken[n&(mostTaken-1)] = at
+		n += int(own)
 	}
-	if kind == gramWord {
-		g.known += int(known)
-	}
-	g.sums[kind].add(g.rows, picked[:n])
-}
-
-// add adds rows of weights, at most batchSize. Four weights of a word are added at once.
-func (s *rowSum) add(rows []byte, picked []uint32) {
-	const lanes = 0x00FF00FF00FF00FF
-	var a0, a1, b0, b1, h0, h1 uint64
-	for _, at := range picked {
-		row := rows[at*rowSize:][:rowSize]
-		h := uint64(binary.LittleEndian.Uint32(row))
-		x, y := binary.LittleEndian.Uint64(row[rowClasses:]), binary.LittleEndian.Uint64(row[rowClasses+8:])
-		h0 += h & lanes
-		h1 += h >> 8 & lanes
-		a0 += x & lanes
-		a1 += x >> 8 & lanes
-		b0 += y & lanes
-		b1 += y >> 8 & lanes
-	}
-	n := int32(len(picked))
-	s.n += n
-	zero := n * weightZero
-	s.heads[0] += int32(h0&0xFFFF) - zero
-	s.heads[1] += int32(h1&0xFFFF) - zero
-	s.heads[2] += int32(h0>>16&0xFFFF) - zero
-	for i := range 4 {
-		shift := 16 * i
-		s.class[2*i] += int32(a0>>shift&0xFFFF) - zero
-		s.class[2*i+1] += int32(a1>>shift&0xFFFF) - zero
-		if i < 3 {
-			s.class[8+2*i] += int32(b0>>shift&0xFFFF) - zero
-			s.class[9+2*i] += int32(b1>>shift&0xFFFF) - zero
-		}
-	}
+	g.sums[kind].add(g.table, g.taken[g.nTaken:n])
+	g.nTaken = n
 }

@@ -21,11 +21,39 @@ const (
 	noGroup   = 0xFF
 )
 
-type slot struct {
+// entry is what the lexicon says of a token or phrase.
+type entry struct {
 	hash   uint64
 	groups [2]uint8 // but for gCommon, which says nothing of the task
-	known  bool     // it is in the lexicon, not merely the beginning of a phrase
+	known  bool     // it is in the lexicon, not merely a part of a phrase
 	begins bool     // a longer phrase begins with it
+	goesOn bool     // a phrase has this token behind its first
+}
+
+// A slot holds an entry in one word, so that the table stays within the first cache: half its hash, two groups, each one more than its number, and
+// three bits. Zero is that of all that is not in the lexicon.
+type slot uint64
+
+const (
+	slotGroups        = 0xFFFF
+	slotKnown    slot = 1 << 16
+	slotBegins   slot = 1 << 17
+	slotGoesOn   slot = 1 << 18
+	slotHashFrom      = 32
+)
+
+func (e *entry) slot() slot {
+	v := slot(e.groups[0]+1) | slot(e.groups[1]+1)<<8 | slot(e.hash)<<slotHashFrom
+	if e.known {
+		v |= slotKnown
+	}
+	if e.begins {
+		v |= slotBegins
+	}
+	if e.goesOn {
+		v |= slotGoesOn
+	}
+	return v
 }
 
 // Heuristic classifies by words, phrases and the look of the text. It needs no data and no training; it is what is left when a learned
@@ -33,7 +61,6 @@ type slot struct {
 type Heuristic struct {
 	seeds [1 << seedBits]uint16 // chosen so that no two entries share a slot: a look-up is one look
 	table [1 << tableBits]slot
-	none  slot   // stands for all that the table does not hold
 	tasks uint64 // the groups that name a task, as bits
 }
 
@@ -41,7 +68,7 @@ type Heuristic struct {
 var NewHeuristic = sync.OnceValue(buildHeuristic)
 
 func buildHeuristic() *Heuristic {
-	h := &Heuristic{none: slot{groups: [2]uint8{noGroup, noGroup}}}
+	h := new(Heuristic)
 	b := builder{}
 	for g := range lexicon {
 		if lexicon[g].task {
@@ -56,47 +83,54 @@ func buildHeuristic() *Heuristic {
 }
 
 // builder collects the lexicon's entries by their hashes.
-type builder map[uint64]*slot
+type builder map[uint64]*entry
 
-// add books a phrase for a group, and its beginnings so that a scan knows when to read on.
+// at returns the entry for a hash, new if there is none.
+func (b builder) at(k uint64) *entry {
+	e := b[k]
+	if e == nil {
+		e = &entry{hash: k, groups: [2]uint8{noGroup, noGroup}}
+		b[k] = e
+	}
+	return e
+}
+
+// add books a phrase for a group, and its beginnings and its other tokens so that a scan knows when to read on.
 func (b builder) add(phrase string, g uint8) {
 	k, _, i := nextToken(phrase, 0)
 	for k != 0 {
+		e := b.at(k)
 		t, _, end := nextToken(phrase, i)
-		s := b[k]
-		if s == nil {
-			s = &slot{hash: k, groups: [2]uint8{noGroup, noGroup}}
-			b[k] = s
-		}
 		if t == 0 {
-			s.join(g)
+			e.join(g)
 			return
 		}
-		s.begins = true
+		e.begins = true
+		b.at(t).goesOn = true
 		k, i = join(k, t), end
 	}
 }
 
-// join gives the slot one more group; the words that are merely common gain nothing by being so beside another.
-func (s *slot) join(g uint8) {
+// join gives the entry one more group; the words that are merely common gain nothing by being so beside another.
+func (e *entry) join(g uint8) {
 	switch {
-	case s.groups[0] == noGroup:
-		s.groups[0] = g
-	case s.groups[0] != g && s.groups[1] == noGroup && g != gCommon:
-		s.groups[1] = g
+	case e.groups[0] == noGroup:
+		e.groups[0] = g
+	case e.groups[0] != g && e.groups[1] == noGroup && g != gCommon:
+		e.groups[1] = g
 	}
 }
 
 // place puts the entries into the table, those that share a seed together and the largest such lots first.
 func (h *Heuristic) place(b builder) {
-	var lots [1 << seedBits][]*slot
-	for k, s := range b {
-		if s.known = s.groups[0] != noGroup; s.groups[0] == gCommon {
-			s.groups[0], s.groups[1] = s.groups[1], noGroup
+	var lots [1 << seedBits][]*entry
+	for k, e := range b {
+		if e.known = e.groups[0] != noGroup; e.groups[0] == gCommon {
+			e.groups[0], e.groups[1] = e.groups[1], noGroup
 		}
-		lots[k>>(64-seedBits)] = append(lots[k>>(64-seedBits)], s)
+		lots[k>>(64-seedBits)] = append(lots[k>>(64-seedBits)], e)
 	}
-	slices.SortFunc(lots[:], func(x, y []*slot) int { return len(y) - len(x) })
+	slices.SortFunc(lots[:], func(x, y []*entry) int { return len(y) - len(x) })
 	for _, lot := range lots {
 		if len(lot) > 0 {
 			h.seed(lot)
@@ -105,24 +139,24 @@ func (h *Heuristic) place(b builder) {
 }
 
 // seed finds the seed that gives every entry of a lot a slot of its own, and puts them there.
-func (h *Heuristic) seed(lot []*slot) {
+func (h *Heuristic) seed(lot []*entry) {
 	seed := &h.seeds[lot[0].hash>>(64-seedBits)]
 	for try := range 1 << 16 {
 		*seed = uint16(try)
 		placed := 0
-		for _, s := range lot {
-			at := h.at(s.hash)
-			if at.hash != 0 {
+		for _, e := range lot {
+			at := h.at(e.hash)
+			if *at != 0 {
 				break
 			}
-			*at = *s
+			*at = e.slot()
 			placed++
 		}
 		if placed == len(lot) {
 			return
 		}
-		for _, s := range lot[:placed] {
-			*h.at(s.hash) = slot{}
+		for _, e := range lot[:placed] {
+			*h.at(e.hash) = 0
 		}
 	}
 	panic("router: the lexicon has outgrown its table")
@@ -133,13 +167,13 @@ func (h *Heuristic) at(k uint64) *slot {
 	return &h.table[(k^uint64(h.seeds[k>>(64-seedBits)]))*glue>>(64-tableBits)]
 }
 
-// find returns what the lexicon says of a token or phrase, never nil.
-func (h *Heuristic) find(k uint64) *slot {
-	e := &h.none
-	if s := h.at(k); s.hash == k {
-		e = s
+// find returns what the lexicon says of a token or phrase.
+func (h *Heuristic) find(k uint64) slot {
+	s := *h.at(k)
+	if uint32(s>>slotHashFrom) != uint32(k) {
+		s = 0
 	}
-	return e
+	return s
 }
 
 // Classify implements Classifier.

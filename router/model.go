@@ -8,15 +8,13 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"sync"
 )
 
 // Model is what a Trained classifier knows. `sluice-train train` writes it.
 type Model struct {
 	Params
-	tags []byte // of the rows; 0: nobody's
-	rows []byte // numRows rows of rowSize bytes
+	table *table
 }
 
 // Params are a model's numbers but for the weights of hashed features.
@@ -47,12 +45,12 @@ const denseMax = DenseMax
 // DenseMax is the cap.
 const DenseMax = 3
 
-const modelMagic = "sluice router 4\n"
+const modelMagic = "sluice router 5\n"
 
 //go:embed model.bin
 var embedded []byte
 
-// Embedded returns the model within the binary. Its weights are used where they lie.
+// Embedded returns the model within the binary.
 var Embedded = sync.OnceValue(func() *Model {
 	m, err := ReadModel(embedded)
 	if err != nil {
@@ -61,7 +59,7 @@ var Embedded = sync.OnceValue(func() *Model {
 	return m
 })
 
-// ReadModel reads a model from what Model.Write wrote. The bytes stay in use.
+// ReadModel reads a model from what Model.Write wrote.
 func ReadModel(b []byte) (*Model, error) {
 	if !bytes.HasPrefix(b, []byte(modelMagic)) {
 		return nil, errors.New("not a router model")
@@ -75,7 +73,11 @@ func ReadModel(b []byte) (*Model, error) {
 	if b = b[n:]; len(b) != numRows*(1+rowSize) {
 		return nil, fmt.Errorf("%d bytes of rows, want %d", len(b), numRows*(1+rowSize))
 	}
-	m.tags, m.rows = b[:numRows], b[numRows:]
+	m.table = new(table)
+	b = b[copy(m.table.tags[:], b):]
+	for i := range m.table.rows {
+		m.table.rows[i].unpack(b[i*rowSize:])
+	}
 	return m, nil
 }
 
@@ -86,7 +88,11 @@ func (m *Model) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(slices.Concat(b, m.tags, m.rows))
+	b = append(b, m.table.tags[:]...)
+	for i := range m.table.rows {
+		b = m.table.rows[i].pack(b)
+	}
+	_, err = w.Write(b)
 	return err
 }
 

@@ -81,10 +81,10 @@ func (s *scan) text(t string, base int) {
 			if k == 0 {
 				s.wideMark(t, i)
 			} else {
-				s.token(t, k, i, base+i)
+				s.token(k, base+i)
 				s.name(t, i, end)
 				if s.grams != nil {
-					s.grams.word(k, t[i:end], base+i, s.total, false)
+					s.grams.word(k, t[i:end], base+i)
 				}
 			}
 			i = end
@@ -93,75 +93,97 @@ func (s *scan) text(t string, base int) {
 	s.endSentence()
 }
 
-// word reads the token that begins with the ASCII letter or digit at i, and returns where it ends.
+// word reads the token that begins with the ASCII letter or digit at i, and returns where it ends. Most words have less than eight bytes: those are
+// read, folded and hashed at once, for nobody foresees where a loop over them would end.
 func (s *scan) word(t string, i, base int) int {
 	start := i
-	h := hashByte(fnvOffset, asciiFold[t[i]])
-	lower := byte(0xFF) // the bits that all but the first byte have: an upper-case letter lacks one that digits and lower case have
-	for i++; i < len(t); i++ {
-		f := asciiFold[t[i]]
-		if f == 0 {
-			break
-		}
-		h = hashByte(h, f)
-		lower &= t[i]
+	var h uint64
+	var capitals bool // perhaps, behind the first byte
+	var x, rest uint64
+	if i+8 <= len(t) {
+		x = eight(t, i)
+		rest = beyond(x)
 	}
-	if i < len(t) && (t[i] >= utf8.RuneSelf || t[i] == '\'') {
+	if rest != 0 {
+		in := rest&-rest>>7 - 1 // the bytes before the rest
+		folded := (x | lowerCase) & in
+		h = mix(fnvOffset ^ folded)
+		capitals = (folded^x)&in > 0xFF
+		i += bits.TrailingZeros64(rest) / 8
+	} else {
+		h, i = longWord(t, i)
+		capitals = true
+	}
+	var next byte
+	if i < len(t) {
+		next = t[i]
+	}
+	if next >= utf8.RuneSelf || next == '\'' {
 		h, i = tokenAt(t, start)
-		lower = 0
+		capitals = true
 	}
-	s.token(t, h, start, base+start)
+	s.token(h, base+start)
+	w := t[start:i]
+	if w[0] <= '9' {
+		h = s.number(w, start > 0 && t[start-1] == '.', h)
+	}
 	if s.grams != nil {
-		s.grams.word(h, t[start:i], base+start, s.total, start > 0 && t[start-1] == '.')
+		s.grams.word(h, w, base+start)
 	}
-	if lower&0x20 == 0 || i < len(t) && t[i] == '_' {
+	if capitals || next == '_' {
 		s.name(t, start, i)
 	}
 	return i
 }
 
-// token books one token and the phrases that end with it.
-func (s *scan) token(t string, k uint64, start, pos int) {
-	s.words++
-	e := s.table.find(k)
-	known := e.known
-	if c := t[start]; c >= '0' && c <= '9' {
-		s.known++
-		if !s.fence && !(start > 0 && t[start-1] == '.') {
-			s.numbers++
-		}
+// number books a token that begins with a digit; point says that it stands behind one without a blank. It returns the hash by which it counts.
+func (s *scan) number(w string, point bool, h uint64) uint64 {
+	s.known++
+	if !s.fence && !point {
+		s.numbers++
 	}
-	if e.groups[0] != noGroup {
-		s.book(e, pos)
+	if s.grams == nil {
+		return h
 	}
-	if s.open != 0 && s.phrases(k, pos) {
-		known = true
-	}
-	if e.begins {
-		s.tail[0] = k
-		s.open |= 1
-	}
-	if known {
-		s.known++
-	}
-	s.any = true
+	return s.grams.number(w, point)
 }
 
-// phrases books the phrases that end with a token, and keeps those that may go on.
-func (s *scan) phrases(k uint64, pos int) (known bool) {
+// token books one token and the phrases that end with it.
+func (s *scan) token(k uint64, pos int) {
+	s.words++
+	s.any = true
+	e := s.table.find(k)
+	known := e & slotKnown
+	if e&slotGroups != 0 {
+		s.book(e, pos)
+	}
+	if s.open != 0 {
+		// Few tokens go on with a phrase: only those are looked up behind another.
+		if e&slotGoesOn != 0 {
+			known |= s.phrases(k, pos)
+		} else {
+			s.open = 0
+		}
+	}
+	s.tail[0] = k
+	s.open |= uint8(e & slotBegins / slotBegins)
+	s.known += int(known / slotKnown)
+}
+
+// phrases books the phrases that end with a token, and keeps those that may go on. It returns slotKnown if the lexicon has one of them.
+func (s *scan) phrases(k uint64, pos int) (known slot) {
 	open := s.open
 	s.open = 0
-	for n := maxPhrase - 2; n >= 0; n-- {
-		if open&(1<<n) == 0 {
-			continue
-		}
+	for open != 0 { // the longest first
+		n := bits.Len8(open) - 1
+		open &^= 1 << n
 		phrase := join(s.tail[n], k)
 		e := s.table.find(phrase)
-		known = known || e.known
-		if e.groups[0] != noGroup {
+		known |= e & slotKnown
+		if e&slotGroups != 0 {
 			s.book(e, pos)
 		}
-		if e.begins && n+1 < len(s.tail) {
+		if e&slotBegins != 0 && n+1 < len(s.tail) {
 			s.tail[n+1] = phrase
 			s.open |= 1 << (n + 1)
 		}
@@ -187,15 +209,13 @@ func camel(w string) bool {
 }
 
 // book counts what the lexicon says of a token or phrase at a place of the whole.
-func (s *scan) book(e *slot, pos int) {
+func (s *scan) book(e slot, pos int) {
 	place := 1.0
 	if s.total > endsAfter && pos > headBytes && pos < s.total-tailBytes {
 		place = inMiddle
 	}
-	for _, g := range e.groups {
-		if g == noGroup {
-			break
-		}
+	for groups := e & slotGroups; groups != 0; groups >>= 8 {
+		g := uint8(groups) - 1
 		w := 1.0
 		if s.table.tasks&(1<<g) != 0 {
 			w = place

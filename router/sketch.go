@@ -1,7 +1,5 @@
 package router
 
-import "bytes"
-
 // Sizes that a trainer needs.
 const (
 	NumHeads = numHeads
@@ -81,23 +79,24 @@ type Weights struct {
 	Common bool // the feature is a word whose parts are not read
 }
 
-// Fill makes the rows of a model. owner says which feature a row belongs to, and its weights; ok is false for a row that is nobody's.
+// Fill makes the rows of a model. owner says which feature a row belongs to, and its weights; ok is false for a row that is nobody's, which has none.
 func (m *Model) Fill(owner func(row int) (feature uint32, w Weights, ok bool)) {
-	m.tags, m.rows = make([]byte, numRows), bytes.Repeat([]byte{weightZero}, numRows*rowSize)
+	m.table = new(table)
 	for i := range numRows {
+		var b [rowSize]byte
 		f, w, ok := owner(i)
-		if !ok {
-			continue
-		}
-		if m.tags[i] = gram(f).tag(); w.Common {
-			m.tags[i] |= commonWord
-		}
-		row := m.rows[i*rowSize:][:rowSize]
 		for k, v := range w.Heads {
-			row[k] = byte(int(v) + weightZero)
+			b[k] = byte(int(v) + weightZero)
 		}
 		for k, v := range w.Class {
-			row[rowClasses+k] = byte(int(v) + weightZero)
+			b[rowClasses+k] = byte(int(v) + weightZero)
 		}
+		if w.Common {
+			b[rowCommon] = 1
+		}
+		if m.table.tags[i] = noTag; ok {
+			m.table.tags[i] = gram(f).tag()
+		}
+		m.table.rows[i].unpack(b[:])
 	}
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"math/bits"
 	"unicode"
 	"unicode/utf8"
 )
@@ -29,6 +30,12 @@ var asciiFold = func() (t [256]byte) {
 }()
 
 func hashByte(h uint64, c byte) uint64 { return (h ^ uint64(c)) * fnvPrime }
+
+// mix spreads every bit over the whole word.
+func mix(x uint64) uint64 {
+	hi, lo := bits.Mul64(x, glue)
+	return hi ^ lo
+}
 
 // join makes the hash of a phrase from those of its parts.
 func join(a, b uint64) uint64 { return (a*glue ^ b) * fnvPrime }
@@ -70,20 +77,21 @@ func nextToken(s string, i int) (h uint64, start, end int) {
 	return 0, len(s), len(s)
 }
 
-// tokenAt reads the token that begins at i. h == 0 says that none does: end is then behind the character that is there.
+// tokenAt reads the token that begins at i. h == 0 says that none does: end is then behind the character that is there. What it says of words of
+// ASCII letters and digits scan.word says too, eight bytes at a time.
 func tokenAt(s string, i int) (h uint64, end int) {
 	start := i
-	h = fnvOffset
+	w := speller{hash: fnvOffset}
 	for i < len(s) {
 		c := s[i]
 		if c < utf8.RuneSelf {
 			switch f := asciiFold[c]; {
 			case f != 0:
-				h = hashByte(h, f)
+				w.byte(f)
 			case i == start:
 				return 0, i + 1
 			case c != '\'':
-				return h, i
+				return w.end(), i
 			}
 			i++
 			continue
@@ -91,25 +99,93 @@ func tokenAt(s string, i int) (h uint64, end int) {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if alone(r) {
 			if i > start {
-				return h, i
+				return w.end(), i
 			}
-			return hashRune(h, r), i + n
+			w.rune(r)
+			return w.end(), i + n
 		}
 		switch f, ok := foldRune(r); {
 		case ok && f < utf8.RuneSelf:
-			h = hashByte(h, byte(f))
+			w.byte(byte(f))
 		case ok:
-			h = hashRune(h, f)
+			w.rune(f)
 		case i == start:
 			return 0, i + n
 		case r != '’':
-			return h, i
+			return w.end(), i
 		}
 		i += n
 	}
-	return h, i
+	return w.end(), i
 }
 
-func hashRune(h uint64, r rune) uint64 {
-	return hashByte(hashByte(hashByte(h, byte(r)), byte(r>>8)), byte(r>>16))
+// speller hashes a word letter by letter: eight bytes are mixed in at once, the first of them lowest, and what is left at the end.
+type speller struct {
+	hash, word uint64
+	n          int // bytes in word
+}
+
+func (w *speller) byte(c byte) {
+	if w.n == 8 {
+		w.hash, w.word, w.n = mix(w.hash^w.word), 0, 0
+	}
+	w.word |= uint64(c) << (8 * w.n)
+	w.n++
+}
+
+func (w *speller) rune(r rune) {
+	w.byte(byte(r))
+	w.byte(byte(r >> 8))
+	w.byte(byte(r >> 16))
+}
+
+func (w *speller) end() uint64 { return mix(w.hash ^ w.word) }
+
+// Eight bytes of a text are read at once as a word, the first of them lowest.
+const (
+	each      = 0x0101010101010101 // a one in every byte
+	highBit   = 0x80 * each
+	lowerCase = 0x20 * each // what a capital lacks
+)
+
+// eight reads the eight bytes of a text at i, zeros behind its end.
+func eight(s string, i int) uint64 {
+	if i+8 > len(s) {
+		return lastBytesOf(s[i:])
+	}
+	b := s[i : i+8]
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+}
+
+func lastBytesOf(s string) (x uint64) {
+	for i := len(s) - 1; i >= 0; i-- {
+		x = x<<8 | uint64(s[i])
+	}
+	return x
+}
+
+// beyond marks, by its highest bit, the first of eight bytes that is no ASCII letter or digit; what it says of those behind it is not to be relied on,
+// for sums of bytes are carried into them. Zero: all are.
+func beyond(x uint64) uint64 {
+	y := x | lowerCase
+	letters := (y + (0x80-'a')*each) &^ (y + (0x7F-'z')*each) // the highest bit of what is no less than a and not more than z
+	digits := (x + (0x80-'0')*each) &^ (x + (0x7F-'9')*each)
+	return (x | ^(letters | digits)) & highBit
+}
+
+// longWord hashes the run of ASCII letters and digits at i, as tokenAt does, and returns its end.
+func longWord(s string, i int) (h uint64, end int) {
+	h = fnvOffset
+	for {
+		x := eight(s, i)
+		rest := beyond(x)
+		if rest&0x80 != 0 {
+			return h, i
+		}
+		h = mix(h ^ (x|lowerCase)&(rest&-rest>>7-1))
+		if rest != 0 {
+			return h, i + bits.TrailingZeros64(rest)/8
+		}
+		i += 8
+	}
 }

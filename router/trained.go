@@ -64,9 +64,8 @@ type reading struct {
 }
 
 // reset makes a reading ready for a text.
-func (r *reading) reset(tags, rows []byte) {
-	clear(r.grams.seen[:])
-	r.grams.gramState = gramState{tags: tags, rows: rows}
+func (r *reading) reset(t *table) {
+	r.grams.reset(t)
 	r.tally, r.size = tally{}, 0
 	r.dense = [numDense]float32{}
 }
@@ -88,7 +87,7 @@ func (r *reading) read(h *Heuristic, prompt *Prompt) {
 		if !out.all(p.Text) {
 			g := &r.grams
 			record := g.record
-			r.reset(g.tags, g.rows)
+			r.reset(g.table)
 			if g.record = record; record != nil {
 				record.reset()
 			}
@@ -117,6 +116,7 @@ func (r *reading) pass(h *Heuristic, text string, out *cuts) {
 		total -= out.bytes()
 	}
 	r.scan = scan{table: h, grams: &r.grams, total: total}
+	r.grams.lastFrom = total - lastBytes
 	if len(text) <= MaxScan {
 		r.stretch(text, 0, len(text), out)
 		return
@@ -165,7 +165,7 @@ func (r *reading) head() int {
 func (t *Trained) Classify(p Prompt) Class {
 	r := readings.Get().(*reading)
 	defer readings.Put(r)
-	r.reset(t.model.tags, t.model.rows)
+	r.reset(t.model.table)
 	r.read(t.heuristic, &p)
 	if r.grams.said == 0 {
 		return r.heuristic // there is nothing to read
@@ -228,15 +228,16 @@ func ramp(x, lo, hi float64) float64 {
 
 func dot(w, z *[numDense]float32) float64 {
 	var s0, s1, s2, s3 float32 // apart, since each waits for its last sum
-	i := 0
-	for ; i+3 < numDense; i += 4 {
-		s0 += w[i] * z[i]
-		s1 += w[i+1] * z[i+1]
-		s2 += w[i+2] * z[i+2]
-		s3 += w[i+3] * z[i+3]
+	a, b := w[:], z[:]
+	for len(a) >= 8 && len(b) >= 8 {
+		s0 += a[0]*b[0] + a[4]*b[4]
+		s1 += a[1]*b[1] + a[5]*b[5]
+		s2 += a[2]*b[2] + a[6]*b[6]
+		s3 += a[3]*b[3] + a[7]*b[7]
+		a, b = a[8:], b[8:]
 	}
-	for ; i < numDense; i++ {
-		s0 += w[i] * z[i]
+	for i := range a {
+		s0 += a[i] * b[i]
 	}
 	return float64(s0 + s1 + (s2 + s3))
 }

@@ -33,7 +33,7 @@ var surfaceNames = [numSurface]string{
 func (t *Trained) Why(p Prompt, n int) []Weight {
 	r := new(reading)
 	m := t.model
-	r.reset(m.tags, m.rows)
+	r.reset(m.table)
 	r.read(t.heuristic, &p)
 	if r.grams.said == 0 {
 		return nil
@@ -63,8 +63,8 @@ func (t *Trained) Why(p Prompt, n int) []Weight {
 			continue
 		}
 		f := hashed(gramWord, k)
-		if at := f.row(); m.tags[at]&tagMask == f.tag() {
-			sums["word "+strconv.Quote(w)] = unit * float64(int(m.rows[at*rowSize+uint32(r.kind)])-weightZero)
+		if m.table.own(f) {
+			sums["word "+strconv.Quote(w)] = unit * float64(m.table.rows[f.row()].head(r.kind))
 		}
 	}
 	all := make([]Weight, 0, len(sums))

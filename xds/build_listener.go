@@ -16,7 +16,6 @@ import (
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
-	jsonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/json_to_metadata/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -30,6 +29,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sluice-gateway/sluice/internal/wire"
+	"github.com/sluice-gateway/sluice/policies"
 )
 
 // hcmName is the filter that every listener of HTTP has.
@@ -128,7 +128,10 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		statusIs(accesslogv3.ComparisonFilter_GE, 300), statusIs(accesslogv3.ComparisonFilter_LE, 199),
 	}}}}
 	router.UpstreamLog = []*accesslogv3.AccessLog{b.logger(log, both(staged, failed))}
-	filters := append([]*hcmv3.HttpFilter{b.httpFilter(wire.FilterProcessor, b.processor())}, b.usageFilters()...)
+	filters := []*hcmv3.HttpFilter{b.httpFilter(wire.FilterProcessor, b.processor())}
+	if b.readsUsage() {
+		filters = append(filters, b.httpFilter(usageFilter, b.usage()))
+	}
 	return append(filters, b.httpFilter("envoy.filters.http.router", router))
 }
 
@@ -149,36 +152,26 @@ func (b *builder) processor() *extprocv3.ExternalProcessor {
 	}
 }
 
-// usageLua reads the figures of streams. Envoy's own sse_to_metadata parses every event of a stream for those of the last one.
+// usageLua reads an answer's figures. Envoy's own filters parse the whole of an answer, and every event of a stream, for the few figures at its end.
 //
 //go:embed usage.lua
 var usageLua string
 
-// usageFilters put an answer's figures into metadata, for the access log: a stream's, and those of a whole answer.
-func (b *builder) usageFilters() []*hcmv3.HttpFilter {
-	if !b.filter || len(b.Usage) == 0 {
-		return nil
-	}
-	rules := &jsonv3.JsonToMetadata_MatchRules{}
+// usageFilter is the filter that puts an answer's figures into metadata, for the access log.
+const usageFilter = "envoy.filters.http.lua"
+
+func (b *builder) readsUsage() bool { return b.filter && len(b.Usage) > 0 }
+
+func (b *builder) usage() *luav3.Lua {
 	var script strings.Builder
-	first := b.Usage[0].Path
-	fmt.Fprintf(&script, "local namespace, object, fields = %q, '%q', {\n", wire.MetadataUsage, strings.Join(first[:min(1, len(first))], ""))
+	fmt.Fprintf(&script, "local namespace, fields = %q, {\n", wire.MetadataUsage)
 	for _, u := range b.Usage {
-		rule := &jsonv3.JsonToMetadata_Rule{OnPresent: &jsonv3.JsonToMetadata_KeyValuePair{
-			MetadataNamespace: wire.MetadataUsage, Key: u.Key, Type: jsonv3.JsonToMetadata_NUMBER,
-		}}
-		for _, key := range u.Path {
-			rule.Selectors = append(rule.Selectors, &jsonv3.JsonToMetadata_Selector{Selector: &jsonv3.JsonToMetadata_Selector_Key{Key: key}})
+		if len(u.Path) < 2 {
+			b.fail(policies.Position{}, "usage: the path of %s does not lead into an object", u.Key)
 		}
-		rules.Rules = append(rules.Rules, rule)
 		fmt.Fprintf(&script, "  {key = %q, path = {\"%s\"}},\n", u.Key, strings.Join(u.Path, `", "`))
 	}
-	return []*hcmv3.HttpFilter{
-		b.httpFilter("envoy.filters.http.lua", &luav3.Lua{DefaultSourceCode: &corev3.DataSource{
-			Specifier: &corev3.DataSource_InlineString{InlineString: script.String() + "}\n" + usageLua},
-		}}),
-		b.httpFilter("envoy.filters.http.json_to_metadata", &jsonv3.JsonToMetadata{ResponseRules: rules}),
-	}
+	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: script.String() + "}\n" + usageLua}}}
 }
 
 func (b *builder) grpcLog(name string, buffer uint32) *grpclogv3.HttpGrpcAccessLogConfig {

@@ -106,8 +106,8 @@ func (b *builder) straight() *routev3.Route {
 	r.TypedPerFilterConfig = map[string]*anypb.Any{
 		wire.FilterProcessor: b.any(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Disabled{Disabled: true}}),
 	}
-	for _, f := range b.usageFilters() {
-		r.TypedPerFilterConfig[f.Name] = b.any(&routev3.FilterConfig{Disabled: true})
+	if b.readsUsage() {
+		r.TypedPerFilterConfig[usageFilter] = b.any(&routev3.FilterConfig{Disabled: true})
 	}
 	return r
 }

@@ -452,7 +452,7 @@ func TestBuildRefuses(t *testing.T) {
 		"TCP without TLS":        {func(p *Params) { p.Edge = "10.0.0.1:9000" }, "needs mutual TLS"},
 		"no port":                {func(p *Params) { p.Claim = "nowhere" }, `sluice_executor: address "nowhere"`},
 		"listening on a name":    {func(p *Params) { p.Listen = "gateway.test:80" }, "policy.yaml:26:1: listen: gateway.test is a name"},
-		"a usage without a path": {func(p *Params) { p.Usage = []UsageField{{"input", nil}} }, "Selectors"},
+		"a usage without a path": {func(p *Params) { p.Usage = []UsageField{{"input", []string{"usage"}}} }, "path of input"},
 	} {
 		params := testParams(p)
 		test.edit(&params)

@@ -1,7 +1,9 @@
--- Reads the figures of `fields`, which stands before this text, from a stream's events into `namespace`. Only an event that has the object of the
--- figures is read at all, and of that only what lies on the way: a stream's thousand other events cost a search each.
+-- Reads the figures of `fields`, which stands before this text, of an answer's one object into `namespace`. Of a stream only an event that
+-- has that object is read at all, and of that only what lies on the way: its thousand other events cost a search each. Nothing is held back.
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
-local longest = 65536 -- of a line: a longer one is not read
+local name = fields[1].path[1] -- of the object, which all are in
+local object = '"' .. name .. '"'
+local longest = 65536 -- of what is kept: a longer line is not read, and of a longer answer the middle
 
 -- behind returns where a JSON value that begins at i has ended.
 local function behind(s, i)
@@ -40,16 +42,40 @@ local function member(s, i, name)
   end
 end
 
+-- wanted are the fields as the object has them.
+local wanted = {}
+for _, field in ipairs(fields) do
+  local at, path = wanted, field.path
+  for step = 2, #path - 1 do
+    at[path[step]] = at[path[step]] or {}
+    at = at[path[step]]
+  end
+  at[path[#path]] = field.key
+end
+
+-- figures reads what is wanted of the object that begins at i. A name with an escape is none of it, and ends the reading.
+local function figures(metadata, text, i, wanted)
+  i = match(text, '^{%s*()', i)
+  while i do
+    local key, value = match(text, '^"([^"\\]*)"%s*:%s*()', i)
+    local want = wanted[key]
+    if not key then
+      return
+    elseif type(want) == 'table' then
+      figures(metadata, text, value, want)
+    elseif want then
+      local n = match(text, '^%d+', value)
+      if n then metadata:set(namespace, want, tonumber(n)) end
+    end
+    i = behind(text, value)
+    i = i and match(text, '^%s*,%s*()', i)
+  end
+end
+
 local function event(h, line)
   local begin = match(line, '^data:%s*(){')
-  for _, field in ipairs(begin and fields or {}) do
-    local i = begin
-    for _, name in ipairs(field.path) do
-      i = i and member(line, i, name)
-    end
-    local n = i and tonumber(match(line, '^%d+', i))
-    if n then h:streamInfo():dynamicMetadata():set(namespace, field.key, n) end
-  end
+  local i = begin and member(line, begin, name)
+  if i then figures(h:streamInfo():dynamicMetadata(), line, i, wanted) end
 end
 
 -- lines reads every whole line that has the object, and returns what may go on with the next chunk.
@@ -73,12 +99,59 @@ local function lines(h, text)
   return rest < #text and #text - rest <= longest and sub(text, rest + 1) or ''
 end
 
-function envoy_on_response(h)
-  if find(h:headers():get('content-type') or '', 'text/event-stream', 1, true) ~= 1 then return end
+local function stream(h)
   local rest = ''
   for chunk in h:bodyChunks() do
     local text = chunk:getBytes(0, chunk:length())
     rest = lines(h, rest == '' and text or rest .. text)
   end
   lines(h, rest .. '\n')
+end
+
+-- tail returns where the object begins in the end of an answer: it is the answer's own if nothing but members and one bracket follow.
+local function tail(text)
+  local hit, stop, from = 1, 0, nil
+  while hit do
+    from = stop + 1
+    hit, stop = find(text, object, from, true)
+  end
+  local begin = from > 1 and byte(text, from - #object - 1) ~= 92 and match(text, '^%s*:%s*()', from)
+  local i = begin and behind(text, begin)
+  while i and not match(text, '^%s*}%s*$', i) do
+    i = match(text, '^%s*,%s*()"', i)
+    i = i and behind(text, i)
+    i = i and match(text, '^%s*:%s*()', i)
+    i = i and behind(text, i)
+  end
+  return i and begin
+end
+
+local function whole(h)
+  local parts, first, last, size, head = {}, 1, 0, 0, nil
+  for chunk in h:bodyChunks() do
+    last = last + 1
+    parts[last] = chunk:getBytes(0, chunk:length())
+    size = size + #parts[last]
+    while size - #parts[first] >= longest do
+      head = head or table.concat(parts, '', first, last)
+      size, parts[first], first = size - #parts[first], nil, first + 1
+    end
+  end
+  local kept = table.concat(parts, '', first, last)
+  local text, i = kept, tail(kept)
+  if not i then
+    text = head or kept
+    i = match(text, '^%s*(){')
+    i = i and member(text, i, name)
+  end
+  if i then figures(h:streamInfo():dynamicMetadata(), text, i, wanted) end
+end
+
+function envoy_on_response(h)
+  local kind = h:headers():get('content-type') or ''
+  if find(kind, 'text/event-stream', 1, true) == 1 then
+    stream(h)
+  elseif find(kind, 'application/json', 1, true) == 1 then
+    whole(h)
+  end
 end

@@ -24,12 +24,20 @@ const (
 	talk = `data: {"id":"c","choices":[{"delta":{"content":"\"usage\": {\"prompt_tokens\": 77} \\"}}],"more":{"usage":{"prompt_tokens":78}},"usages":{"prompt_tokens":79}}` + "\n\n"
 )
 
-// streams are what a provider may send, and the figures that are to be read of it; none = it is estimated.
-var streams = []struct {
+// said has what is no usage of the answer, but for its last bracket; long is more than is kept of an answer.
+var (
+	said = `{"choices":[{"message":{"content":"\"usage\": {\"prompt_tokens\": 77} \\"}}],"more":{"usage":{"prompt_tokens":78}},"usages":{"prompt_tokens":79}`
+	long = `"data":"` + strings.Repeat("a", 90_000) + `"`
+)
+
+// answer is what a provider may send, and the figures that are to be read of it; none = it is estimated.
+type answer struct {
 	name, text string
 	zipped     bool
 	want       *llm.Usage
-}{
+}
+
+var streams = []answer{
 	{"plain", "data: " + counted + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
 	{"CRLF", strings.ReplaceAll("data: "+counted+"\n\n"+done, "\n", "\r\n"), false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
 	{"no space, spaces within", `data:{ "usage" : { "completion_tokens" : 3 , "prompt_tokens" : 9 } , "choices" : [ ] }` + "\n\n" + done, false, &llm.Usage{Input: 9, Output: 3}},
@@ -45,13 +53,30 @@ var streams = []struct {
 	{"compressed all the same", "data: " + counted + "\n\n" + done, true, nil},
 }
 
-// TestStreamUsage: the figures of a stream that Envoy carries, cut into chunks at every byte.
-func TestStreamUsage(t *testing.T) {
+// wholes are the same in one piece of JSON.
+var wholes = []answer{
+	{"plain", counted, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"spaces", " {\n  \"usage\" : {\r\n \"completion_tokens\" : 3 , \"prompt_tokens\" : 9 } , \"choices\" : [ ] }\n", false, &llm.Usage{Input: 9, Output: 3}},
+	{"what is said about usage", said + `,` + counted[1:], false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"only what is said about usage", said + "}", false, nil},
+	{"null", `{"choices":[],"usage":null}`, false, nil},
+	{"not JSON", `{"usage": {nonsense "usage": {"prompt_tokens":5}`, false, nil},
+	{"an array", `[` + counted + `]`, false, nil},
+	{"none", "", false, nil},
+	{"long, then the figures", `{` + long + `,` + counted[1:], false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"long, then the figures and more", `{` + long + `,"usage":{"prompt_tokens":9,"completion_tokens":3},"more":[{"a":"}"}], "x" : 1 } `, false, &llm.Usage{Input: 9, Output: 3}},
+	{"the figures, then long", counted[:len(counted)-1] + `,` + long + `}`, false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"figures where the beginning ends", `{` + long[:65_480] + `",` + counted[1:], false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
+	{"long, then only what is said", `{` + long + `,` + said[1:] + `,"usage\"":1,"last":{"usage":{"prompt_tokens":78}}}`, false, nil},
+	{"compressed all the same", counted, true, nil},
+}
+
+// TestUsage: the figures of answers that Envoy carries, cut into chunks at every byte. None is held back.
+func TestUsage(t *testing.T) {
 	var parts [][]byte
 	header := http.Header{}
 	next := make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
 		for name := range header {
 			w.Header().Set(name, header.Get(name))
 		}
@@ -107,29 +132,33 @@ routes:
 			}
 		}
 	}
-	for _, s := range streams {
-		t.Run(s.name, func(t *testing.T) {
-			text := []byte(s.text)
-			header.Del("Content-Encoding")
-			if s.zipped {
-				var b bytes.Buffer
-				z := gzip.NewWriter(&b)
-				_, _ = z.Write(text)
-				_ = z.Close()
-				text = b.Bytes()
-				header.Set("Content-Encoding", "gzip")
-			}
-			from := asked
-			stream(t, text)
-			if len(text) > 1000 {
-				stream(t, text[:70_000], text[70_000:])
-			} else {
-				stream(t, slices.Collect(slices.Chunk(text, 1))...)
-				for at := 1; at < len(text); at++ {
-					stream(t, text[:at], text[at:])
+	for kind, answers := range map[string][]answer{"text/event-stream": streams, "application/json": wholes} {
+		for _, a := range answers {
+			t.Run(kind+"/"+a.name, func(t *testing.T) {
+				text := []byte(a.text)
+				header.Set("Content-Type", kind)
+				header.Del("Content-Encoding")
+				if a.zipped {
+					var b bytes.Buffer
+					z := gzip.NewWriter(&b)
+					_, _ = z.Write(text)
+					_ = z.Close()
+					text = b.Bytes()
+					header.Set("Content-Encoding", "gzip")
 				}
-			}
-			check(t, from, s.want)
-		})
+				from := asked
+				stream(t, text)
+				if len(text) > 1000 {
+					stream(t, text[:60_000], text[60_000:])
+					stream(t, text[:65_500], text[65_500:65_550], text[65_550:])
+				} else {
+					stream(t, slices.Collect(slices.Chunk(text, 1))...)
+					for at := 1; at < len(text); at++ {
+						stream(t, text[:at], text[at:])
+					}
+				}
+				check(t, from, a.want)
+			})
+		}
 	}
 }

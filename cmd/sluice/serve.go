@@ -43,7 +43,7 @@ func (c *serveCmd) Run(w *world) error {
 		return err
 	}
 	if c.Plane == "envoy" {
-		if err := s.behindEnvoy(c.Envoy); err != nil {
+		if err := s.behindEnvoy(w, c.Envoy); err != nil {
 			return s.abandon(err)
 		}
 	}

@@ -44,6 +44,7 @@ type server struct {
 	gateway  *proxy.Gateway
 	plane    *httpproxy.Handler
 	envoy    *envoyPlane  // nil with the embedded plane
+	ballast  []byte       // nil with the embedded plane
 	cert     *certificate // nil without TLS, and where Envoy has it
 	reload   *reloader    // nil without a file
 	outcomes *outcomeLog
@@ -196,8 +197,9 @@ func (s *server) startPlane(p *policies.Policy) error {
 }
 
 // behindEnvoy has Envoys carry the data plane. Nothing is started yet.
-func (s *server) behindEnvoy(o envoyFlags) (err error) {
+func (s *server) behindEnvoy(w *world, o envoyFlags) (err error) {
 	s.cert = nil // Envoy reads the files
+	s.ballast = ballast(w.env)
 	s.envoy, err = newEnvoyPlane(s, o, s.plane)
 	return err
 }

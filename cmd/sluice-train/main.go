@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/router/train"
 )
 
@@ -22,9 +23,10 @@ type commands struct {
 
 // trainCmd is `sluice-train train`.
 type trainCmd struct {
-	Data string `help:"Folder of the training data." default:"cmd/sluice-train/data" placeholder:"DIR"`
-	Out  string `help:"Where the model goes." default:"router/model.bin" placeholder:"FILE"`
-	Seed uint64 `help:"Seed of the order in which rows are seen." default:"1"`
+	Data     string `help:"Folder of the training data." default:"cmd/sluice-train/data" placeholder:"DIR"`
+	Out      string `help:"Where the model goes." default:"router/model.bin" placeholder:"FILE"`
+	Seed     uint64 `help:"Seed of the order in which rows are seen." default:"1"`
+	Outcomes string `help:"Labelled records of a gateway (feedback.jsonl): the class table is moved towards what they say." placeholder:"FILE"`
 }
 
 // Run trains.
@@ -33,8 +35,12 @@ func (c *trainCmd) Run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	prior, err := c.prior(out)
+	if err != nil {
+		return err
+	}
 	var b bytes.Buffer
-	if err := train.Fit(d, train.Options{Seed: c.Seed, Prior: train.Prior()}).Write(&b); err != nil {
+	if err := train.Fit(d, train.Options{Seed: c.Seed, Prior: prior}).Write(&b); err != nil {
 		return err
 	}
 	if err := os.WriteFile(c.Out, b.Bytes(), 0o644); err != nil {
@@ -42,6 +48,28 @@ func (c *trainCmd) Run(out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, "%s: %d bytes, data %x\n", c.Out, b.Len(), d.Sum[:6])
 	return err
+}
+
+// prior is the class table to train with. One that outcomes have moved is printed.
+func (c *trainCmd) prior(out io.Writer) (table [router.NumClasses]float64, err error) {
+	table = train.Prior()
+	if c.Outcomes == "" {
+		return table, nil
+	}
+	log, err := os.Open(c.Outcomes)
+	if err != nil {
+		return table, err
+	}
+	defer log.Close()
+	moved, n, err := train.Outcomes(table, log)
+	if err != nil {
+		return table, fmt.Errorf("%s: %w", c.Outcomes, err)
+	}
+	fmt.Fprintf(out, "%s: %d judged records\n", c.Outcomes, n)
+	for i, name := range router.Classes {
+		fmt.Fprintf(out, "%-18s %+.3f -> %+.3f\n", name, table[i], moved[i])
+	}
+	return moved, nil
 }
 
 func main() {

@@ -105,38 +105,50 @@ func (g *grams) number(w string, point bool) uint64 {
 	return numberHash(w)
 }
 
-// word adds a token of hash k, spelt w, at pos. In the middle of a long text only words are read, for what is to be done stands at its ends.
-func (g *grams) word(k uint64, w string, pos int) {
-	if blob(w) {
+// word adds the token t[start:end] of hash k, at pos of the whole. In the middle of a long text only words are read, for what is to be done stands at
+// its ends.
+func (g *grams) word(k uint64, t string, start, end, pos int) {
+	if end-start >= blobBytes && blob(t[start:end]) {
 		return
 	}
 	g.last[g.said&(ringWords-1)] = k
-	end := pos < endBytes || pos >= g.lastFrom
-	if end {
-		pair := join(g.prev, k)
-		g.room(gramPair, 1)
-		g.push(gramPair, pair)
-		if g.said < headWords {
-			g.push(gramHead, k)
-			g.push(gramHead, pair)
-		}
-		g.prev = k
+	middle := pos >= endBytes && pos < g.lastFrom
+	if !middle {
+		g.pairs(k)
 	}
 	g.said++
 	// A word that came lately is written and not counted: every second word is one, and no processor foresees which.
 	g.room(gramWord, 1)
-	f := g.push(gramWord, k)
+	f := hashed(gramWord, k)
+	n := g.n[gramWord]
+	g.batch[gramWord][n&(batchSize-1)] = f
 	lately := &g.words[k>>56]
-	again := 0
-	if *lately == uint32(k) {
-		again = 1
+	fresh := 0
+	if *lately != uint32(k) {
+		fresh = 1
 	}
 	*lately = uint32(k)
-	g.n[gramWord] -= again
-	g.fresh += 1 - again
-	if !end || again != 0 || len(w) < partsMin {
-		return
+	g.n[gramWord] = n + fresh
+	g.fresh += fresh
+	if !middle && fresh != 0 && end-start >= partsMin {
+		g.spell(f, t[start:end])
 	}
+}
+
+// pairs adds what is read of words at the ends of a text alone, but for their parts.
+func (g *grams) pairs(k uint64) {
+	pair := join(g.prev, k)
+	g.room(gramPair, 1)
+	g.push(gramPair, pair)
+	if g.said < headWords {
+		g.push(gramHead, k)
+		g.push(gramHead, pair)
+	}
+	g.prev = k
+}
+
+// spell adds the parts of a word of feature f, unless it is so common that it says all that they could.
+func (g *grams) spell(f gram, w string) {
 	switch {
 	case g.record != nil:
 		g.parts(w)
@@ -202,7 +214,7 @@ func (g *grams) parts(w string) {
 	ends[2] = part(last>>8|' '<<24, 0)
 	ends[3] = part(last|' '<<32, partLast)
 	for n += len(ends); len(w) > 8; w = w[5:] {
-		runs((*[5]gram)(b[n:]), eight(w, 0)|lowerCase)
+		runs((*[5]gram)(b[n:]), eight(w)|lowerCase)
 		n += 5
 	}
 	// What is left has four to eight bytes, read as the first four and the last four: all five runs are written, and those counted that there are.
@@ -248,7 +260,7 @@ func (g *grams) reset(t *table) {
 		g.tags = t.tags
 	} else if t != nil {
 		for _, at := range g.taken[:g.nTaken] {
-			g.tags[at] = t.tags[at]
+			g.tags[at] &^= noTag // it had another
 		}
 	}
 	g.gramState = gramState{table: t}

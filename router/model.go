@@ -99,7 +99,14 @@ func (m *Model) Write(w io.Writer) error {
 // normalise brings the dense features to mean 0 and deviation 1, and caps them.
 func (m *Model) normalise(x, z *[numDense]float32) {
 	for i, v := range x {
-		z[i] = max(-denseMax, min(denseMax, (v-m.Mean[i])*m.Scale[i]))
+		d := (v - m.Mean[i]) * m.Scale[i]
+		if d > denseMax {
+			d = denseMax
+		}
+		if d < -denseMax {
+			d = -denseMax
+		}
+		z[i] = d
 	}
 }
 

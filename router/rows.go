@@ -2,23 +2,21 @@ package router
 
 import "encoding/binary"
 
-// table is the rows of a model as a classifier reads them: a row has a cache line of its own, and its weights are lanes, to be added up as they are.
+// table is the rows of a model as a classifier reads them.
 type table struct {
 	tags [numRows]byte // of the features that own the rows; noTag for a row that is nobody's
 	rows [numRows]row
 }
 
-// A row is the weights of one hashed feature, in lanes of 16 bits of its words: each with weightZero for 0, so that no lane borrows of the next, and
-// batchSize of them fit. The spare words make it a cache line.
-type row struct {
-	class [4]uint64 // four classes each
-	heads uint64    // the gain heads; the highest lane is not zero for a word whose parts are not read: it says all that they could
-	_     [3]uint64
-}
+// A row is the weights of one hashed feature, ready to be added up, and half a cache line: lanes of 16 bits for the classes, four of them a word, and in
+// the last word behind those the bytes of the gain heads and one that is not zero for a word whose parts are not read, since it says all that they could.
+// A weight has weightZero for 0, so that no lane borrows of the next, and batchSize of them fit into a lane.
+type row [4]uint64
 
 const (
 	weightZero = 128
 	lane       = 16 // bits
+	headLanes  = 32 // where the heads begin in the last word
 )
 
 // A row's bytes in a file.
@@ -30,12 +28,11 @@ const (
 
 // unpack makes a row of its bytes.
 func (r *row) unpack(b []byte) {
-	r.heads = spread(binary.LittleEndian.Uint32(b))
-	b = b[rowClasses:rowSize]
+	heads, b := binary.LittleEndian.Uint32(b), b[rowClasses:rowSize]
 	for k := range 3 {
-		r.class[k] = spread(binary.LittleEndian.Uint32(b[4*k:]))
+		r[k] = spread(binary.LittleEndian.Uint32(b[4*k:]))
 	}
-	r.class[3] = spread(uint32(binary.LittleEndian.Uint16(b[12:])))
+	r[3] = spread(uint32(binary.LittleEndian.Uint16(b[12:]))) | uint64(heads)<<headLanes
 }
 
 // spread makes four lanes of four bytes.
@@ -47,17 +44,17 @@ func spread(b uint32) uint64 {
 
 // pack appends a row's bytes.
 func (r *row) pack(b []byte) []byte {
-	for k := range rowClasses {
-		b = append(b, byte(r.heads>>(lane*k)))
-	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(r[3]>>headLanes))
 	for k := range NumClasses {
-		b = append(b, byte(r.class[k/4]>>(lane*(k%4))))
+		b = append(b, byte(r[k/4]>>(lane*(k%4))))
 	}
 	return b
 }
 
 // head returns the weight for a gain head.
-func (r *row) head(k int) int { return int(uint16(r.heads>>(lane*k))) - weightZero }
+func (r *row) head(k int) int { return int(byte(r[3]>>(headLanes+8*k))) - weightZero }
+
+func (r *row) common() bool { return r[3]>>(headLanes+8*rowCommon) != 0 }
 
 // own reports whether a feature has a row.
 func (t *table) own(f gram) bool { return t.tags[f.row()] == f.tag() }
@@ -71,7 +68,7 @@ func (t *table) count(batch []gram) (n int) {
 }
 
 // common reports a word whose parts are not read.
-func (t *table) common(f gram) bool { return t.own(f) && t.rows[f.row()].heads>>(lane*rowCommon) != 0 }
+func (t *table) common(f gram) bool { return t.own(f) && t.rows[f.row()].common() }
 
 // rowSum is the sum of the weights of n different features.
 type rowSum struct {
@@ -82,27 +79,28 @@ type rowSum struct {
 
 // add adds rows, at most batchSize.
 func (s *rowSum) add(t *table, picked []uint32) {
-	var a, b, c, d, h uint64
+	const even = 0x00FF00FF // of four bytes
+	var a, b, c, d, e uint64
 	for _, at := range picked {
 		r := &t.rows[at&(numRows-1)]
-		a += r.class[0]
-		b += r.class[1]
-		c += r.class[2]
-		d += r.class[3]
-		h += r.heads
+		a += r[0]
+		b += r[1]
+		c += r[2]
+		d += r[3] & (even<<headLanes | (1<<headLanes - 1))
+		e += r[3] >> (headLanes + 8) & even
 	}
 	n := int32(len(picked))
 	s.n += n
 	zero := n * weightZero
-	for k := range s.heads {
-		s.heads[k] += int32(h>>(lane*k)&0xFFFF) - zero
-	}
+	at := func(x uint64, k int) int32 { return int32(x>>(lane*k)&0xFFFF) - zero }
 	for k := range 4 {
-		s.class[k] += int32(a>>(lane*k)&0xFFFF) - zero
-		s.class[4+k] += int32(b>>(lane*k)&0xFFFF) - zero
-		s.class[8+k] += int32(c>>(lane*k)&0xFFFF) - zero
-		if 12+k < NumClasses {
-			s.class[12+k] += int32(d>>(lane*k)&0xFFFF) - zero
-		}
+		s.class[k] += at(a, k)
+		s.class[4+k] += at(b, k)
+		s.class[8+k] += at(c, k)
 	}
+	s.class[12] += at(d, 0)
+	s.class[13] += at(d, 1)
+	s.heads[0] += at(d, 2)
+	s.heads[1] += at(e, 0)
+	s.heads[2] += at(d, 3)
 }

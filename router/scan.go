@@ -69,111 +69,77 @@ var byteKinds = func() (t [256]uint8) {
 func (s *scan) text(t string, base int) {
 	s.lineStart, s.base = 0, base
 	for i := 0; i < len(t); {
+		var k uint64
+		var end int
+		name := true // perhaps
 		switch byteKinds[t[i]] {
 		case kindBlank:
 			i++
+			continue
 		case kindMark:
 			i = s.surface(t, i)
+			continue
 		case kindToken:
-			i = s.word(t, i, base)
+			k, end, name = wordAt(t, i)
 		default:
-			k, end := tokenAt(t, i)
-			if k == 0 {
+			if k, end = tokenAt(t, i); k == 0 {
 				s.wideMark(t, i)
-			} else {
-				s.token(k, base+i)
-				s.name(t, i, end)
-				if s.grams != nil {
-					s.grams.word(k, t[i:end], base+i)
-				}
+				i = end
+				continue
 			}
-			i = end
+		}
+		s.token(t, k, i, end)
+		if name {
+			s.name(t, i, end)
+		}
+		if i = end; i < len(t) && t[i] == ' ' {
+			i++
 		}
 	}
 	s.endSentence()
 }
 
-// word reads the token that begins with the ASCII letter or digit at i, and returns where it ends. Most words have less than eight bytes: those are
-// read, folded and hashed at once, for nobody foresees where a loop over them would end.
-func (s *scan) word(t string, i, base int) int {
-	start := i
-	var h uint64
-	var capitals bool // perhaps, behind the first byte
-	var x, rest uint64
-	if i+8 <= len(t) {
-		x = eight(t, i)
-		rest = beyond(x)
+// token books the token t[start:end] and the phrases that end with it.
+func (s *scan) token(t string, k uint64, start, end int) {
+	pos := s.base + start
+	e := s.table.find(k)
+	if e&slotGroups != 0 {
+		s.book(e, pos)
 	}
-	if rest != 0 {
-		in := rest&-rest>>7 - 1 // the bytes before the rest
-		folded := (x | lowerCase) & in
-		h = mix(fnvOffset ^ folded)
-		capitals = (folded^x)&in > 0xFF
-		i += bits.TrailingZeros64(rest) / 8
-	} else {
-		h, i = longWord(t, i)
-		capitals = true
+	// Few tokens go on with a phrase: only those are looked up behind another. Whether one is open cannot be foreseen; whether it goes on, mostly.
+	open := s.open & -uint8(e/slotGoesOn&1)
+	s.open = 0
+	if open != 0 {
+		e |= s.phrases(open, k, pos)
 	}
-	var next byte
-	if i < len(t) {
-		next = t[i]
-	}
-	if next >= utf8.RuneSelf || next == '\'' {
-		h, i = tokenAt(t, start)
-		capitals = true
-	}
-	s.token(h, base+start)
-	w := t[start:i]
-	if w[0] <= '9' {
-		h = s.number(w, start > 0 && t[start-1] == '.', h)
+	s.tail[0] = k
+	s.open |= uint8(e / slotBegins & 1)
+	s.known += int(e / slotKnown & 1)
+	s.words++
+	s.any = true
+	if c := t[start]; c >= '0' && c <= '9' {
+		k = s.number(t, k, start, end)
 	}
 	if s.grams != nil {
-		s.grams.word(h, w, base+start)
+		s.grams.word(k, t, start, end, pos)
 	}
-	if capitals || next == '_' {
-		s.name(t, start, i)
-	}
-	return i
 }
 
-// number books a token that begins with a digit; point says that it stands behind one without a blank. It returns the hash by which it counts.
-func (s *scan) number(w string, point bool, h uint64) uint64 {
+// number books a token that begins with a digit, and returns the hash by which it counts.
+func (s *scan) number(t string, k uint64, start, end int) uint64 {
+	point := start > 0 && t[start-1] == '.'
 	s.known++
 	if !s.fence && !point {
 		s.numbers++
 	}
 	if s.grams == nil {
-		return h
+		return k
 	}
-	return s.grams.number(w, point)
+	return s.grams.number(t[start:end], point)
 }
 
-// token books one token and the phrases that end with it.
-func (s *scan) token(k uint64, pos int) {
-	s.words++
-	s.any = true
-	e := s.table.find(k)
-	known := e & slotKnown
-	if e&slotGroups != 0 {
-		s.book(e, pos)
-	}
-	if s.open != 0 {
-		// Few tokens go on with a phrase: only those are looked up behind another.
-		if e&slotGoesOn != 0 {
-			known |= s.phrases(k, pos)
-		} else {
-			s.open = 0
-		}
-	}
-	s.tail[0] = k
-	s.open |= uint8(e & slotBegins / slotBegins)
-	s.known += int(known / slotKnown)
-}
-
-// phrases books the phrases that end with a token, and keeps those that may go on. It returns slotKnown if the lexicon has one of them.
-func (s *scan) phrases(k uint64, pos int) (known slot) {
-	open := s.open
-	s.open = 0
+// phrases books those of the open phrases that end with a token, and keeps those that may go on. It returns slotKnown if the lexicon has one of them.
+func (s *scan) phrases(open uint8, k uint64, pos int) (known slot) {
 	for open != 0 { // the longest first
 		n := bits.Len8(open) - 1
 		open &^= 1 << n

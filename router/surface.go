@@ -5,7 +5,7 @@ import "math"
 // tally counts bytes by kind.
 type tally [16]int
 
-// Kinds of bytes that a tally counts. The first eight and the others are counted in one word each.
+// Kinds of bytes that a tally counts.
 const (
 	tallyDigit = iota
 	tallyUpper
@@ -25,9 +25,9 @@ const (
 	tallyBackslash
 )
 
-// tallyLanes adds one to a byte of a word for every kind a byte is of.
-var tallyLanes = func() (t [256][2]uint64) {
-	one := func(kind int, c byte) { t[c][kind/8] |= 1 << (8 * (kind % 8)) }
+// tallyLanes adds one to four bits of a word for every kind a byte is of.
+var tallyLanes = func() (t [256]uint64) {
+	one := func(kind int, c byte) { t[c] |= 1 << (4 * kind) }
 	for c := 0x80; c < 256; c++ {
 		one(tallyWide, byte(c))
 	}
@@ -49,20 +49,28 @@ var tallyLanes = func() (t [256][2]uint64) {
 	return t
 }()
 
-// add counts a text's bytes: 255 at a time fit into the lanes of a word.
+// add counts a text's bytes: eight fit into the lanes of four bits, 31 times eight into lanes of eight.
 func (t *tally) add(s string) {
 	for len(s) > 0 {
-		part := s[:min(len(s), 255)]
+		part := s[:min(len(s), 31*8)]
 		s = s[len(part):]
-		var a, b uint64
-		for i := 0; i < len(part); i++ {
-			l := &tallyLanes[part[i]]
-			a += l[0]
-			b += l[1]
+		var even, odd uint64
+		for len(part) >= 8 {
+			a := tallyLanes[part[0]] + tallyLanes[part[1]] + tallyLanes[part[2]] + tallyLanes[part[3]]
+			a += tallyLanes[part[4]] + tallyLanes[part[5]] + tallyLanes[part[6]] + tallyLanes[part[7]]
+			even += a & 0x0F0F0F0F0F0F0F0F
+			odd += a >> 4 & 0x0F0F0F0F0F0F0F0F
+			part = part[8:]
 		}
+		var a uint64
+		for i := range len(part) {
+			a += tallyLanes[part[i]]
+		}
+		even += a & 0x0F0F0F0F0F0F0F0F
+		odd += a >> 4 & 0x0F0F0F0F0F0F0F0F
 		for i := range 8 {
-			t[i] += int(byte(a >> (8 * i)))
-			t[8+i] += int(byte(b >> (8 * i)))
+			t[2*i] += int(byte(even >> (8 * i)))
+			t[2*i+1] += int(byte(odd >> (8 * i)))
 		}
 	}
 }

@@ -60,6 +60,8 @@ func foldRune(r rune) (f rune, ok bool) {
 		return 0x435, true
 	case r >= 0x400 && r <= 0x4FF:
 		return unicode.ToLower(r), true
+	case r >= 0x590 && r < 0x10A0: // scripts of one case
+		return r, unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r)
 	case r < 0xC0, r >= 0x2000 && r < 0x2C00, r >= 0x3000 && r < 0x3040, r >= 0xFE30 && r < 0xFE70:
 		return 0, false
 	}
@@ -101,8 +103,7 @@ func tokenAt(s string, i int) (h uint64, end int) {
 			if i > start {
 				return w.end(), i
 			}
-			w.rune(r)
-			return w.end(), i + n
+			return mix(fnvOffset ^ uint64(r)), i + n // as w says it
 		}
 		switch f, ok := foldRune(r); {
 		case ok && f < utf8.RuneSelf:
@@ -148,16 +149,17 @@ const (
 	lowerCase = 0x20 * each // what a capital lacks
 )
 
-// eight reads the eight bytes of a text at i, zeros behind its end.
-func eight(s string, i int) uint64 {
-	if i+8 > len(s) {
-		return lastBytesOf(s[i:])
-	}
-	b := s[i : i+8]
-	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+// eight reads the first eight bytes of a text, which has as many.
+func eight(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-func lastBytesOf(s string) (x uint64) {
+// upToEight reads the first eight bytes of a text, zeros behind its end.
+func upToEight(s string) (x uint64) {
+	if len(s) >= 8 {
+		return eight(s)
+	}
 	for i := len(s) - 1; i >= 0; i-- {
 		x = x<<8 | uint64(s[i])
 	}
@@ -173,19 +175,54 @@ func beyond(x uint64) uint64 {
 	return (x | ^(letters | digits)) & highBit
 }
 
-// longWord hashes the run of ASCII letters and digits at i, as tokenAt does, and returns its end.
-func longWord(s string, i int) (h uint64, end int) {
-	h = fnvOffset
-	for {
-		x := eight(s, i)
-		rest := beyond(x)
-		if rest&0x80 != 0 {
-			return h, i
-		}
-		h = mix(h ^ (x|lowerCase)&(rest&-rest>>7-1))
-		if rest != 0 {
-			return h, i + bits.TrailingZeros64(rest)/8
-		}
-		i += 8
+// wordAt reads the token that begins with the ASCII letter or digit at i, as tokenAt does; name says that it may look like one of a program's names: it
+// has a capital behind its first letter, or an underscore behind it. Most words have less than eight bytes: those are read, folded and hashed at once,
+// for nobody foresees where a loop over them would end.
+func wordAt(s string, i int) (h uint64, end int, name bool) {
+	if i+8 > len(s) {
+		return longWordAt(s, i)
 	}
+	x := eight(s[i:])
+	rest := beyond(x)
+	bit := bits.TrailingZeros64(rest) &^ 7 // where the first byte behind the word begins
+	next := byte(x >> (bit & 63))
+	if rest == 0 || next >= utf8.RuneSelf || next == '\'' {
+		return longWordAt(s, i)
+	}
+	word := x & (1<<(bit&63) - 1)
+	folded := word | lowerCase&(1<<(bit&63)-1)
+	return mix(fnvOffset ^ folded), i + bit/8, folded^word > 0xFF || next == '_'
+}
+
+// longWordAt is wordAt for any word.
+func longWordAt(s string, i int) (h uint64, end int, name bool) {
+	h, end = fnvOffset, i
+	for n := 8; n == 8; {
+		x := upToEight(s[end:])
+		rest := beyond(x)
+		n = bits.TrailingZeros64(rest) / 8
+		if n == 0 {
+			break
+		}
+		word := x & (rest&-rest>>7 - 1)
+		folded := word | lowerCase&(rest&-rest>>7-1)
+		h = mix(h ^ folded)
+		capitals := folded ^ word
+		if end == i {
+			capitals &^= 0xFF
+		}
+		name = name || capitals != 0
+		end += n
+	}
+	if end == len(s) {
+		return h, end, name
+	}
+	switch next := s[end]; {
+	case next >= utf8.RuneSelf, next == '\'':
+		h, end = tokenAt(s, i)
+		name = true
+	case next == '_':
+		name = true
+	}
+	return h, end, name
 }

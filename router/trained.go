@@ -228,16 +228,16 @@ func ramp(x, lo, hi float64) float64 {
 
 func dot(w, z *[numDense]float32) float64 {
 	var s0, s1, s2, s3 float32 // apart, since each waits for its last sum
-	a, b := w[:], z[:]
-	for len(a) >= 8 && len(b) >= 8 {
+	i := 0
+	for ; i < numDense/8*8; i += 8 {
+		a, b := (*[8]float32)(w[i:]), (*[8]float32)(z[i:])
 		s0 += a[0]*b[0] + a[4]*b[4]
 		s1 += a[1]*b[1] + a[5]*b[5]
 		s2 += a[2]*b[2] + a[6]*b[6]
 		s3 += a[3]*b[3] + a[7]*b[7]
-		a, b = a[8:], b[8:]
 	}
-	for i := range a {
-		s0 += a[i] * b[i]
+	for ; i < numDense; i++ {
+		s0 += w[i] * z[i]
 	}
 	return float64(s0 + s1 + (s2 + s3))
 }

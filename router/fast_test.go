@@ -1,0 +1,197 @@
+package router
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// What is read eight bytes at a time, in lanes or without branches is held here to the plain way of doing it.
+
+// plainHash hashes a folded word.
+func plainHash(folded []byte) uint64 {
+	h := uint64(fnvOffset)
+	for len(folded) > 0 {
+		var b [8]byte
+		n := copy(b[:], folded)
+		folded = folded[n:]
+		h = mix(h ^ binary.LittleEndian.Uint64(b[:]))
+	}
+	return h
+}
+
+func TestTokensAreHashedByTheirLetters(t *testing.T) {
+	for _, tt := range []struct{ text, folded string }{
+		{"a", "a"}, {"Seventy7 x", "seventy7"}, {"eighteen", "eighteen"}, {"Eighteenth.", "eighteenth"}, {"sixteenletterssX", "sixteenletterssx"},
+		{"seventeenlettersX", "seventeenlettersx"}, {"it's so", "its"}, {"it’s", "its"}, {"naïveté!", "naivete"}, {"ｆｕｌｌ－", "full"}, {"abc日", "abc"},
+		{"日本", "\xe5\x65\x00"}, {"Жук", "\x36\x04\x00\x43\x04\x00\x3a\x04\x00"}, {"a\x10b", "a"}, {"a\x80", "a"},
+	} {
+		if h, _ := tokenAt(tt.text, 0); h != plainHash([]byte(tt.folded)) {
+			t.Errorf("%q is not hashed as %q", tt.text, tt.folded)
+		}
+	}
+}
+
+func FuzzFast(f *testing.F) {
+	for _, s := range goldenTexts(f) {
+		f.Add(s)
+	}
+	h, c := NewHeuristic(), NewTrained()
+	f.Fuzz(func(t *testing.T, s string) {
+		checkWords(t, s)
+		checkTally(t, s)
+		if s = s[:min(len(s), MaxScan)]; len(s) > 0 {
+			checkSums(t, h, c.model.table, s)
+		}
+	})
+}
+
+func TestFast(t *testing.T) {
+	h, c := NewHeuristic(), NewTrained()
+	r := rand.New(rand.NewPCG(1, 2))
+	texts := goldenTexts(t)
+	bits := strings.Split("  ,a,Be,é,É,',’,_,1,23,.,日,ж,\n,abcdefg,abcdefgh,camelCase,\xff,\x10,\x80,０,\x00", ",")
+	for range 300 {
+		var s strings.Builder
+		for range r.IntN(99) {
+			s.WriteString(bits[r.IntN(len(bits))])
+		}
+		texts = append(texts, s.String())
+	}
+	for _, s := range texts {
+		checkWords(t, s)
+		checkTally(t, s)
+		checkSums(t, h, c.model.table, s)
+	}
+}
+
+// checkWords compares wordAt with tokenAt wherever a word may begin.
+func checkWords(t *testing.T, s string) {
+	t.Helper()
+	for i := range len(s) {
+		if byteKinds[s[i]] != kindToken {
+			continue
+		}
+		want, stop := tokenAt(s, i)
+		h, end, name := wordAt(s, i)
+		if h != want || end != stop {
+			t.Fatalf("%q at %d: ends at %d, want %d; the same hash: %t", s, i, end, stop, h == want)
+		}
+		if camel(s[i:end]) && !name || end < len(s) && s[end] == '_' && !name {
+			t.Fatalf("%q at %d looks like a name", s, i)
+		}
+	}
+}
+
+func checkTally(t *testing.T, s string) {
+	t.Helper()
+	var got, want tally
+	got.add(s)
+	for i := range len(s) {
+		for kind := range want {
+			want[kind] += int(tallyLanes[s[i]] >> (4 * kind) & 1)
+		}
+	}
+	if got != want {
+		t.Fatalf("%q: %v, want %v", s, got, want)
+	}
+}
+
+// checkSums compares the sums of a reading with those of a plain loop over the features that a trainer sees.
+func checkSums(t *testing.T, h *Heuristic, rows *table, s string) {
+	t.Helper()
+	p := Prompt{Text: s}
+	r := readings.Get().(*reading)
+	defer readings.Put(r)
+	r.reset(rows)
+	r.read(h, &p)
+	sketch := h.Sketch(p)
+	for _, part := range sketch.Parts {
+		if !rows.common(gram(part.Word)) {
+			sketch.Grams[gramPart] = append(sketch.Grams[gramPart], part.Feature)
+		}
+	}
+	// Some numbers hash alike in two kinds, and count for the one that is summed up first: what they all say together is the same.
+	var got, want rowSum
+	seen := map[uint32]bool{}
+	for kind, features := range sketch.Grams {
+		got.join(&r.grams.sums[kind])
+		for _, f := range features {
+			if at := gram(f).row(); rows.own(gram(f)) && !seen[at] {
+				seen[at] = true
+				want.plainly(&rows.rows[at])
+			}
+		}
+	}
+	if got != want {
+		t.Fatalf("%.200q: %+v, want %+v", s, got, want)
+	}
+}
+
+func (s *rowSum) join(t *rowSum) {
+	s.n += t.n
+	for k, v := range t.heads {
+		s.heads[k] += v
+	}
+	for k, v := range t.class {
+		s.class[k] += v
+	}
+}
+
+// plainly adds one row, weight by weight.
+func (s *rowSum) plainly(r *row) {
+	b := r.pack(nil)
+	s.n++
+	for k := range s.heads {
+		s.heads[k] += int32(b[k]) - weightZero
+	}
+	for k := range s.class {
+		s.class[k] += int32(b[rowClasses+k]) - weightZero
+	}
+}
+
+func TestRowKeepsItsBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 100 {
+		var b [rowSize]byte
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		var x row
+		x.unpack(b[:])
+		if got := x.pack(nil); string(got) != string(b[:]) || x.common() != (b[rowCommon] != 0) || x.head(2) != int(b[2])-weightZero {
+			t.Fatalf("%x: %x", b, got)
+		}
+	}
+}
+
+// A batch of the largest weights stays within its lanes.
+func TestRowSumHoldsABatch(t *testing.T) {
+	rows := new(table)
+	var b [rowSize]byte
+	for i := range b {
+		b[i] = 0xFF
+	}
+	picked := make([]uint32, batchSize)
+	for i := range picked {
+		picked[i] = uint32(i)
+		rows.rows[i].unpack(b[:])
+	}
+	var got, want rowSum
+	got.add(rows, picked)
+	for range picked {
+		want.plainly(&rows.rows[0])
+	}
+	if got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+func TestScriptsOfOneCase(t *testing.T) {
+	for r := rune(0x590); r < 0x10A0; r++ {
+		if f, ok := foldRune(r); ok && strings.ToLower(string(r)) != string(f) {
+			t.Errorf("%c is folded to %c", r, f)
+		}
+	}
+}

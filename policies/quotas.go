@@ -58,17 +58,33 @@ func (b *Budget) Period(now time.Time) (name string, end time.Time) {
 }
 
 func (b *Budget) periodAt(now time.Time) *period {
-	t := now.In(b.Zone)
-	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, b.Zone)
+	y, m, d := now.In(b.Zone).Date()
+	day := time.Date(y, m, d, 0, 0, 0, 0, time.UTC) // of the calendar, whose days all have a midnight
+	layout, first, next := "m200601", day.AddDate(0, 0, 1-d), day.AddDate(0, 1, 1-d)
 	switch b.Per {
 	case "day":
-		return &period{"d" + day.Format("20060102"), day, day.AddDate(0, 0, 1)}
+		layout, first, next = "d20060102", day, day.AddDate(0, 0, 1)
 	case "week":
 		monday := day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
-		return &period{"w" + monday.Format("20060102"), monday, monday.AddDate(0, 0, 7)}
+		layout, first, next = "w20060102", monday, monday.AddDate(0, 0, 7)
 	}
-	first := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, b.Zone)
-	return &period{"m" + day.Format("200601"), first, first.AddDate(0, 1, 0)}
+	return &period{first.Format(layout), dawn(first, b.Zone), dawn(next, b.Zone)}
+}
+
+// dawn is the first instant of a day of the calendar in a zone. Where clocks go forward at midnight the day has none; where they go back to it, it has two.
+func dawn(day time.Time, zone *time.Location) time.Time {
+	t := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
+	began, ends := t.ZoneBounds()
+	if t.Day() != day.Day() {
+		return ends
+	}
+	if _, offset := t.Zone(); !began.IsZero() {
+		_, before := began.Add(-time.Second).Zone()
+		if first := t.Add(time.Duration(offset-before) * time.Second); first.Before(began) && first.Day() == day.Day() {
+			return first
+		}
+	}
+	return t
 }
 
 // limits compiles a section of limits; nil when it is absent.

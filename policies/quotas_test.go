@@ -7,10 +7,14 @@ import (
 )
 
 func TestPeriod(t *testing.T) {
-	berlin, err := time.LoadLocation("Europe/Berlin")
-	if err != nil {
-		t.Fatal(err)
+	in := func(name string) *time.Location {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return zone
 	}
+	berlin, santiago, amman := in("Europe/Berlin"), in("America/Santiago"), in("Asia/Amman")
 	budgets := map[string]*Budget{}
 	for _, tc := range []struct {
 		per       string
@@ -28,6 +32,13 @@ func TestPeriod(t *testing.T) {
 		{"month", time.UTC, "2026-12-31T23:59:59Z", "m202612", "2027-01-01T00:00:00Z"},
 		{"month", berlin, "2026-12-31T23:00:00Z", "m202701", "2027-01-31T23:00:00Z"},
 		{"month", time.UTC, "2028-02-29T00:00:00Z", "m202802", "2028-03-01T00:00:00Z"},
+		{"day", santiago, "2026-09-06T03:59:59Z", "d20260905", "2026-09-06T04:00:00Z"},
+		{"day", santiago, "2026-09-06T04:00:00Z", "d20260906", "2026-09-07T03:00:00Z"}, // begins at one o'clock: there is no midnight
+		{"day", santiago, "2026-09-07T02:59:59Z", "d20260906", "2026-09-07T03:00:00Z"},
+		{"day", amman, "2021-10-28T20:59:59Z", "d20211028", "2021-10-28T21:00:00Z"},
+		{"day", amman, "2021-10-28T21:30:00Z", "d20211029", "2021-10-29T22:00:00Z"}, // has two midnights, of which the first begins it
+		{"week", in("America/Havana"), "2026-03-08T12:00:00Z", "w20260302", "2026-03-09T04:00:00Z"},
+		{"month", in("Asia/Beirut"), "2026-03-29T12:00:00Z", "m202603", "2026-03-31T21:00:00Z"},
 	} {
 		now, err := time.Parse(time.RFC3339, tc.now)
 		if err != nil {

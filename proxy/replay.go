@@ -23,6 +23,7 @@ func (x *Exchange) replay(e *cache.Entry) *Reply {
 	x.attempt = a
 	a.head = answerFields(e.Header, -1)
 	x.openCodecs(a)
+	a.doubt = nil // it was doubted when it came
 	form := cache.Form{Stream: x.env.Stream, Usage: x.env.UsageAsked}
 	t, body := e.Told(form)
 	if t != nil {

@@ -33,7 +33,7 @@ func (x *Exchange) Attempt(i int) (Upstream, Verdict) {
 		return Upstream{}, Verdict{Action: Wait, Attempt: i}
 	}
 	if err := x.afford(pa.Model); err != nil {
-		return Upstream{}, x.unaffordable(err)
+		return Upstream{}, x.unaffordable(i, err)
 	}
 	x.rec.Attempts = append(x.rec.Attempts, telemetry.Attempt{Index: len(x.rec.Attempts), Span: telemetry.NewSpanID(), Model: pa.Model.Key, Provider: pa.Model.Provider.Name, Own: pa.Model.Provider.Own, Region: pa.Model.Provider.Region, Tier: pa.Tier, By: pa.By, System: providers.System(pa.Model.Provider), Start: time.Now()})
 	a := &attempt{plan: pa, provider: pa.Model.Provider, rec: &x.rec.Attempts[len(x.rec.Attempts)-1]}

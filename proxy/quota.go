@@ -56,7 +56,7 @@ func (x *Exchange) reserve() *llm.Error {
 	if x.tab.Exceeded(policies.OnWarn) {
 		x.warnings = append(x.warnings, "the budget is used up")
 	}
-	refusal := x.hold(x.dearest() + x.lookup())
+	refusal := x.hold(x.dearest()+x.lookup(), x.lowest)
 	if refusal == nil || refusal.Status != 429 {
 		return refusal
 	}
@@ -73,12 +73,12 @@ func (x *Exchange) reserve() *llm.Error {
 	if !x.lowest && x.quote(x.plan.Attempts[0].Model) == 0 { // what costs nothing is not refused, but nothing dearer may follow it
 		x.plan.Attempts = slices.DeleteFunc(x.plan.Attempts, func(a policies.Attempt) bool { return x.quote(a.Model) > 0 })
 	}
-	return x.hold(x.dearest())
+	return x.hold(x.dearest(), x.lowest)
 }
 
-// hold reserves micro-dollars in place of what is reserved.
-func (x *Exchange) hold(micro int64) *llm.Error {
-	err := x.tab.Reserve(context.Background(), micro, x.lowest)
+// hold reserves micro-dollars in place of what is reserved, for the lowest tier or for any.
+func (x *Exchange) hold(micro int64, lowest bool) *llm.Error {
+	err := x.tab.Reserve(context.Background(), micro, lowest)
 	if err == nil {
 		x.reserved = micro
 	}
@@ -101,11 +101,15 @@ func (x *Exchange) afford(m *policies.Model) *llm.Error {
 	if need <= x.reserved {
 		return nil
 	}
-	return x.hold(need)
+	return x.hold(need, x.lowest || x.s.Policy.Rank(m.Tier) == 0)
 }
 
-// unaffordable ends an exchange for whose next attempt there is no money: with the answer that was doubted, if there is one.
-func (x *Exchange) unaffordable(err *llm.Error) Verdict {
+// unaffordable goes on where there is no money for the plan's attempt i: with a cheaper one after it, else it ends the exchange, with the answer that was doubted
+// if there is one.
+func (x *Exchange) unaffordable(i int, err *llm.Error) Verdict {
+	if j, ok := x.cheaper(i); ok && err.Status == 429 {
+		return Verdict{Action: Next, Attempt: j}
+	}
 	x.warnings = append(x.warnings, "the budget has no room for another attempt")
 	if x.committed {
 		return x.interrupt()
@@ -114,6 +118,21 @@ func (x *Exchange) unaffordable(err *llm.Error) Verdict {
 		return v
 	}
 	return x.answer(err)
+}
+
+// cheaper finds the plan's next entry after i that costs less and can be asked now. A doubted answer that is whole is better than a cheaper one.
+func (x *Exchange) cheaper(i int) (j int, ok bool) {
+	if x.spare != nil {
+		return 0, false
+	}
+	than, escalates := x.quote(x.plan.Attempts[i].Model), x.plan.Attempts[i].By == policies.ByEscalation
+	for j := i + 1; j < len(x.plan.Attempts); j++ {
+		a := &x.plan.Attempts[j]
+		if (a.By != policies.ByEscalation || escalates) && x.quote(a.Model) < than && x.stillUsable(a.Model) {
+			return j, true
+		}
+	}
+	return 0, false
 }
 
 // promptMargin is how many tokens are reserved for one that the prompt is estimated at: two bytes a token, which no text of people exceeds by much.

@@ -147,7 +147,7 @@ func (b *builder) processor() *extprocv3.ExternalProcessor {
 		MessageTimeout: durationpb.New(b.StageTimeout), AllowModeOverride: true,
 		MutationRules: &mutationv3.HeaderMutationRules{AllowAllRouting: yes(), AllowEnvoy: yes()},
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
-			Untyped: []string{wire.MetadataChain, wire.MetadataLog, wire.MetadataLB},
+			Untyped: []string{wire.MetadataLog, wire.MetadataLB}, Typed: []string{wire.MetadataChain},
 		}},
 	}
 }

@@ -19,9 +19,11 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	groupv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/router/cluster_specifiers/priority_group/v3"
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sluice-gateway/sluice/internal/wire"
@@ -58,15 +60,18 @@ func mutation(headers ...string) *procv3.HeaderMutation {
 }
 
 func (s *stage) body() *procv3.ProcessingResponse {
-	var groups []any
+	var groups groupv3.PriorityGroupsOverride
 	for _, c := range s.chain {
-		groups = append(groups, map[string]any{"name": c, "clusters": []any{map[string]any{"cluster_name": c, "weight": 1}}})
+		groups.PriorityGroups = append(groups.PriorityGroups, &groupv3.PriorityGroup{Name: c, Clusters: []*groupv3.ClusterWeight{{ClusterName: c, Weight: number(1)}}})
+	}
+	chain, err := anypb.New(&groups)
+	if err != nil {
+		panic(err)
 	}
 	body := `{"model":"small-1b"}`
 	return &procv3.ProcessingResponse{
-		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			wire.MetadataChain: value(map[string]any{wire.KeyGroups: groups}), wire.MetadataLB: value(map[string]any{wire.KeyEndpoint: s.endpoint}),
-		}},
+		DynamicMetadata:      &structpb.Struct{Fields: map[string]*structpb.Value{wire.MetadataLB: value(map[string]any{wire.KeyEndpoint: s.endpoint})}},
+		TypedDynamicMetadata: map[string]*anypb.Any{wire.MetadataChain: chain},
 		Response: &procv3.ProcessingResponse_RequestBody{RequestBody: &procv3.BodyResponse{Response: &procv3.CommonResponse{
 			ClearRouteCache: true,
 			HeaderMutation: mutation(":path", "/other/chat", wire.HeaderPrepared, "1", wire.HeaderRetries, "1",

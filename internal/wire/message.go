@@ -132,6 +132,7 @@ type Answer struct {
 	Replaced bool     // by Body
 	Reroute  bool     // have Envoy choose the route again
 	Metadata Metadata // nil = none
+	Chain    []byte   // nil = none
 	Mode     Mode     // in place of the configured one; nil = that
 }
 
@@ -164,7 +165,7 @@ func (a *Answer) Encode() []byte {
 	if a.Mode != nil {
 		b = appendBytes(b, 9, a.Mode)
 	}
-	return b
+	return append(b, a.Chain...)
 }
 
 // mutation is a HeaderMutation. A name that is set twice has two values; any other value of it is replaced.

@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"sync"
-
-	"google.golang.org/protobuf/encoding/protowire"
-)
+import "sync"
 
 // Metadata are namespaces of dynamic metadata, encoded: appending one to another unites them.
 type Metadata []byte
@@ -18,28 +14,32 @@ func Picked(endpoint string) Metadata {
 }
 
 // chains holds what Chain has made: as many as there are clusters, and every request needs one.
-var chains sync.Map // target -> Metadata
+var chains sync.Map // target -> []byte
 
-// Chain is the metadata that has Envoy try the target, unless it is "", and then the executor. It must not be changed.
-func Chain(target string) Metadata {
+// Chain is what has Envoy try the target, unless it is "", and then the executor: a typed metadatum of an answer, encoded as its field. As a Struct,
+// Envoy would build it as a tree three times for each request. It must not be changed.
+func Chain(target string) []byte {
 	if made, ok := chains.Load(target); ok {
-		return made.(Metadata)
+		return made.([]byte)
 	}
 	made, _ := chains.LoadOrStore(target, chain(target))
-	return made.(Metadata)
+	return made.([]byte)
 }
 
-func chain(target string) Metadata {
-	groups := list(group(ClusterExecutor))
+func chain(target string) []byte {
+	const kind = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupsOverride"
+	var groups []byte
 	if target != "" {
-		groups = list(group(target), group(ClusterExecutor))
+		groups = appendBytes(groups, 1, group(target))
 	}
-	return member(MetadataChain, object(member(KeyGroups, groups)))
+	groups = appendBytes(groups, 1, group(ClusterExecutor))
+	return appendBytes(nil, 13, appendBytes(appendText(nil, 1, MetadataChain), 2, appendBytes(appendText(nil, 1, kind), 2, groups)))
 }
 
 // group is one step of a chain: a cluster by its name. Without a weight Envoy ignores the whole chain, silently.
 func group(cluster string) []byte {
-	return object(member("name", text(cluster)), member("clusters", list(object(member("cluster_name", text(cluster)), member("weight", one())))))
+	weighted := appendBytes(appendText(nil, 1, cluster), 2, appendNumber(nil, 1, 1))
+	return appendBytes(appendText(nil, 1, cluster), 2, weighted)
 }
 
 // member is one field of a Struct; v is a Value.
@@ -47,25 +47,7 @@ func member(name string, v []byte) []byte {
 	return appendBytes(nil, 1, appendBytes(appendText(nil, 1, name), 2, v))
 }
 
-// text, one, object and list are Values.
+// text and object are Values.
 func text(s string) []byte { return appendText(nil, 3, s) }
 
-func one() []byte {
-	return protowire.AppendFixed64(protowire.AppendTag(nil, 2, protowire.Fixed64Type), 0x3ff0000000000000)
-}
-
-func object(members ...[]byte) []byte {
-	var b []byte
-	for _, m := range members {
-		b = append(b, m...)
-	}
-	return appendBytes(nil, 5, b)
-}
-
-func list(values ...[]byte) []byte {
-	var b []byte
-	for _, v := range values {
-		b = appendBytes(b, 1, v)
-	}
-	return appendBytes(nil, 6, b)
-}
+func object(member []byte) []byte { return appendBytes(nil, 5, member) }

@@ -17,7 +17,7 @@ const (
 
 // Namespaces and keys of dynamic metadata.
 const (
-	MetadataChain = "sluice.chain" // priority_groups: the clusters to try, in order
+	MetadataChain = "sluice.chain" // typed: the clusters to try, in order
 	MetadataLog   = "sluice.log"   // KeyID
 	MetadataUsage = "sluice.usage" // input, output, cached
 	MetadataLB    = "envoy.lb"     // KeyEndpoint: the pool's endpoint
@@ -27,7 +27,6 @@ const (
 	KeyInput      = "input"
 	KeyOutput     = "output"
 	KeyCached     = "cached"
-	KeyGroups     = "priority_groups"
 	DetailsPrefix = "sluice_" // of every local reply that is ours
 )
 

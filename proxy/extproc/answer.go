@@ -147,7 +147,7 @@ func streamUp() *answer {
 
 // chain writes the clusters to try into an answer: the target if there is one, and the executor.
 func (a *answer) chain(cluster string) {
-	a.Metadata, a.Reroute = append(a.Metadata, wire.Chain(cluster)...), true
+	a.Chain, a.Reroute = wire.Chain(cluster), true
 }
 
 // prepare writes the target's request into the answer to a body. No header of the client's goes up but as one of the target's; Envoy's own the

@@ -15,6 +15,7 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	group "github.com/envoyproxy/go-control-plane/envoy/extensions/router/cluster_specifiers/priority_group/v3"
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	ext "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
@@ -261,14 +262,20 @@ func setHeaders(m *ext.HeaderMutation) map[string]string {
 // chainOf are the clusters that an answer tells Envoy to try.
 func chainOf(t testing.TB, r *ext.ProcessingResponse) []string {
 	t.Helper()
+	packed, override := r.TypedDynamicMetadata[wire.MetadataChain], new(group.PriorityGroupsOverride)
+	if packed == nil {
+		return nil
+	}
+	if err := packed.UnmarshalTo(override); err != nil {
+		t.Fatal(err)
+	}
 	var names []string
-	for _, g := range r.DynamicMetadata.GetFields()["sluice.chain"].GetStructValue().GetFields()["priority_groups"].GetListValue().GetValues() {
-		clusters := g.GetStructValue().GetFields()["clusters"].GetListValue().GetValues()
-		if len(clusters) != 1 || clusters[0].GetStructValue().GetFields()["weight"].GetNumberValue() != 1 {
+	for _, g := range override.PriorityGroups {
+		if len(g.Clusters) != 1 || g.Clusters[0].Weight.GetValue() != 1 {
 			t.Errorf("group %v: want one cluster of weight 1", g)
 			continue
 		}
-		names = append(names, clusters[0].GetStructValue().GetFields()["cluster_name"].GetStringValue())
+		names = append(names, g.Clusters[0].ClusterName)
 	}
 	return names
 }

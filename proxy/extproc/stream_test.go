@@ -62,7 +62,7 @@ func TestDirect(t *testing.T) {
 			t.Errorf("%s is removed", name)
 		}
 	}
-	if r.DynamicMetadata.Fields["envoy.lb"] != nil {
+	if r.DynamicMetadata.GetFields()["envoy.lb"] != nil {
 		t.Error("an endpoint for a provider without a pool")
 	}
 	head := k.say(responseHead(false, "ext-cluster", ":status", "200", "content-type", "text/event-stream", "set-cookie", "a", "x-ratelimit-remaining-requests", "3", "openai-organization", "us"))

@@ -94,7 +94,7 @@ func FuzzEntries(f *testing.F) {
 // TestAnswer reads what is written by the generated type.
 func TestAnswer(t *testing.T) {
 	a := wire.Answer{To: wire.RequestBody, Set: []wire.Header{{Name: "a", Value: "1"}, {Name: "a", Value: "2"}}, Remove: []string{"b"}, Body: []byte("new"), Replaced: true, Reroute: true,
-		Metadata: append(append(wire.Metadata{}, wire.Chain("target")...), wire.Picked("10.0.0.1:80")...), Mode: wire.AnswerWhole}
+		Metadata: wire.Picked("10.0.0.1:80"), Chain: wire.Chain("target"), Mode: wire.AnswerWhole}
 	r := new(ext.ProcessingResponse)
 	if err := proto.Unmarshal(a.Encode(), r); err != nil {
 		t.Fatal(err)

@@ -1,9 +1,9 @@
 -- Reads the figures of `fields`, which stands before this text, of an answer's one object into `namespace`. Of a stream only an event that
--- has that object is read at all, and of that only what lies on the way: its thousand other events cost a search each. Nothing is held back.
+-- has that object is read at all, and of that only what lies on the way: its thousand other events cost a search each, and nothing is held back.
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 local name = fields[1].path[1] -- of the object, which all are in
 local object = '"' .. name .. '"'
-local longest = 65536 -- of what is kept: a longer line is not read, and of a longer answer the middle
+local longest = 65536 -- of what is read: not a longer line, nor the middle of a longer answer
 
 -- behind returns where a JSON value that begins at i has ended.
 local function behind(s, i)
@@ -126,23 +126,18 @@ local function tail(text)
   return i and begin
 end
 
+-- whole reads an answer in one piece, which is held back until it is whole: one that breaks off is Envoy's to replace.
 local function whole(h)
-  local parts, first, last, size, head = {}, 1, 0, 0, nil
-  for chunk in h:bodyChunks() do
-    last = last + 1
-    parts[last] = chunk:getBytes(0, chunk:length())
-    size = size + #parts[last]
-    while size - #parts[first] >= longest do
-      head = head or table.concat(parts, '', first, last)
-      size, parts[first], first = size - #parts[first], nil, first + 1
-    end
-  end
-  local kept = table.concat(parts, '', first, last)
-  local text, i = kept, tail(kept)
+  local body = h:body()
+  local size = body and body:length() or 0
+  local skipped = math.max(0, size - longest)
+  local text = size > 0 and body:getBytes(skipped, size - skipped) or ''
+  local i = tail(text)
   if not i then
-    text = head or kept
+    text = skipped > 0 and body:getBytes(0, longest) or text
     i = match(text, '^%s*(){')
     i = i and member(text, i, name)
+    i = i and behind(text, i) and i
   end
   if i then figures(h:streamInfo():dynamicMetadata(), text, i, wanted) end
 end

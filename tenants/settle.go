@@ -57,9 +57,9 @@ func (s *Shared) owe(c *Charge) {
 	s.push(d)
 	s.mu.Unlock()
 	if c.Patient {
-		s.call(s.wake)
+		call(s.wake)
 	} else {
-		s.call(s.hurry)
+		call(s.hurry)
 	}
 }
 
@@ -72,7 +72,7 @@ func (s *Shared) push(d *debt) {
 }
 
 // call has the settling goroutine look, unless it is about to.
-func (s *Shared) call(to chan struct{}) {
+func call(to chan struct{}) {
 	select {
 	case to <- struct{}{}:
 	default:

@@ -151,7 +151,7 @@ func (s *Shared) order(c *Charge, shape string, r *Receipt, n int) {
 	}
 	s.mu.Unlock()
 	if n > 0 {
-		s.call(s.wake)
+		call(s.wake)
 	}
 }
 

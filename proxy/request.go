@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/sluice-gateway/sluice/providers"
 	"github.com/sluice-gateway/sluice/providers/openai"
 	"github.com/sluice-gateway/sluice/router"
+	"github.com/sluice-gateway/sluice/telemetry"
 )
 
 // Request takes the whole body (nil when the body is streamed) and decides: a plan, whose attempts the plane asks for from index 0, or a
@@ -131,6 +133,12 @@ func (x *Exchange) decided(d *router.Decision) {
 	x.decision, x.plan = d, d.Plan
 	r := &x.rec
 	r.Rule, r.Class, r.Gain, r.Novelty, r.Tier, r.Reason, r.Session = d.Rule, d.Class, d.Gain, d.Novelty, d.Tier, d.Reason, d.Session
+	if d.Class != "" {
+		r.ClassP = slices.Max(d.ClassP[:])
+		for i, why := range d.Reasons {
+			r.Why[i] = telemetry.Reason{Feature: why.Feature.String(), Gain: why.Gain}
+		}
+	}
 	r.Boundaries = d.Bounds.Names
 	x.features(d)
 	if len(d.Plan.Attempts) > 0 {

@@ -49,6 +49,7 @@ type Class struct {
 	P       [NumClasses]float64 // over Classes; sums to 1
 	Gain    float64             // P(strong right) - P(cheap right), -1 … 1
 	Novelty float64             // 0 (familiar) … 1 (nothing like it is known)
+	Reasons [numReasons]Reason  // of the gain, the largest first; zero = no more
 }
 
 // Prob returns the probability of the class with that name, 0 for a name that is none.

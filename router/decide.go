@@ -53,6 +53,7 @@ type Decision struct {
 	Gain    float64
 	Novelty float64
 	ClassP  [NumClasses]float64
+	Reasons [numReasons]Reason // of the gain, the largest first
 
 	Plan       policies.Plan
 	Bounds     policies.Bounds
@@ -139,7 +140,7 @@ func (r *Router) facts(p *policies.Policy, in *Input) *Decision {
 	if f.TaskErr = err; err != nil {
 		return d
 	}
-	d.Class, d.Gain, d.Novelty, d.ClassP = c.Name, c.Gain, c.Novelty, c.P
+	d.Class, d.Gain, d.Novelty, d.ClassP, d.Reasons = c.Name, c.Gain, c.Novelty, c.P, c.Reasons
 	f.Task = policies.Task{Class: c.Name, Gain: c.Gain, Novelty: c.Novelty, ClassP: d.prob}
 	return d
 }

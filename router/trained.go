@@ -201,6 +201,7 @@ func (t *Trained) judge(r *reading) Class {
 		table += q * t.prior[i]
 	}
 	c.Gain = m.blend(r.kind, learned, table, r.heuristic.Gain, c.Novelty)
+	c.Reasons = reasons(&m.HeadDense[r.kind], &z, float32(m.learnedShare(r.kind, c.Novelty)))
 	return c
 }
 
@@ -213,6 +214,11 @@ func (m *Model) blend(kind int, learned, table, heuristic, novelty float64) floa
 	gain := learned + share*(prior-learned)
 	gain += ramp(novelty, m.Doubt[1], m.Doubt[2]) * (heuristic - gain)
 	return math.Tanh(gain)
+}
+
+// learnedShare is how much of the gain blend leaves to what was learned.
+func (m *Model) learnedShare(kind int, novelty float64) float64 {
+	return (1 - m.PriorShare[kind]) * (1 - ramp(novelty, m.Doubt[0], m.Doubt[1])) * (1 - ramp(novelty, m.Doubt[1], m.Doubt[2]))
 }
 
 // ramp rises from 0 at lo to 1 at hi.

@@ -41,9 +41,7 @@ func (t *Trained) Why(p Prompt, n int) []Weight {
 	var z [numDense]float32
 	m.normalise(&r.dense, &z)
 	c := t.judge(r)
-	counts := 1 - m.PriorShare[r.kind]
-	counts *= 1 - ramp(c.Novelty, m.Doubt[0], m.Doubt[1])
-	counts *= 1 - ramp(c.Novelty, m.Doubt[1], m.Doubt[2])
+	counts := m.learnedShare(r.kind, c.Novelty)
 	sums := map[string]float64{}
 	for i, x := range z {
 		if name := denseName(i); name != "" {

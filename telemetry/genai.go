@@ -54,7 +54,9 @@ const (
 	attrSluiceLikeness   = attribute.Key("sluice.cache.likeness")
 	attrSluiceRule       = attribute.Key("sluice.rule")
 	attrSluiceClass      = attribute.Key("sluice.class")
+	attrSluiceClassP     = attribute.Key("sluice.class.probability")
 	attrSluiceGain       = attribute.Key("sluice.gain")
+	attrSluiceWhy        = attribute.Key("sluice.gain.features") // of the prompt's look: never a word of it
 	attrSluiceNovelty    = attribute.Key("sluice.novelty")
 	attrSluiceTier       = attribute.Key("sluice.tier")
 	attrSluiceModel      = attribute.Key("sluice.model")

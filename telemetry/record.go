@@ -28,7 +28,9 @@ type Record struct {
 	Route      string
 	Rule       string
 	Class      string
+	ClassP     float64 // the class's probability
 	Gain       float64
+	Why        [3]Reason // of the gain, the largest first; zero = no more
 	Novelty    float64
 	Tier       string // of the model that answered, else of the decision
 	Model      string // the policy's name of the model that answered
@@ -82,6 +84,12 @@ func (r *Record) Requests(yield func(*Attempt) bool) {
 			return
 		}
 	}
+}
+
+// Reason is what one feature of the look of a prompt, and no word of it, says of its gain.
+type Reason struct {
+	Feature string
+	Gain    float32
 }
 
 // Trace is the exchange's place in a distributed trace. All ids are made at Begin, so that an upstream can be told its parent before

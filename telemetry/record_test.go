@@ -23,7 +23,7 @@ func answered() *Record {
 			TraceID: [16]byte{1, 2, 3}, ParentSpan: [8]byte{9}, Server: [8]byte{10}, Client: [8]byte{11}, Sampled: true, State: "vendor=x",
 		},
 		Method: "POST", Path: "/v1/chat/completions", Op: llm.OpChat, Plane: "embedded", Carried: "executor", Policy: "0123456789abcdef",
-		Tenant: "acme", Key: "web", Route: "auto", Rule: "hard work", Class: "code", Gain: 0.31, Novelty: 0.12, Tier: "strong", Model: "gpt",
+		Tenant: "acme", Key: "web", Route: "auto", Rule: "hard work", Class: "code", ClassP: 0.9, Gain: 0.31, Why: [3]Reason{{"digits", .021}, {"length", -.004}}, Novelty: 0.12, Tier: "strong", Model: "gpt",
 		Provider: "openai", Reason: `rule="hard work" class=code gain=0.31 tier=strong`, Boundaries: []string{"eu only"}, Cache: "miss",
 		RequestModel: "gemma-small", Stream: true, MaxTokens: 256, Temperature: &temp, Choices: 1,
 		Status: 200, Outcome: "ok", FirstByte: at(400), FirstToken: at(390), BytesIn: 1000, BytesOut: 5000,

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -265,12 +266,26 @@ func (r *Record) callAttributes(from time.Time) []attribute.KeyValue {
 	return r.decision(l)
 }
 
+// why tells what says most of the gain.
+func (r *Record) why() []string {
+	why := make([]string, 0, len(r.Why))
+	for _, w := range r.Why {
+		if w.Feature != "" {
+			why = append(why, fmt.Sprintf("%s %+.3f", w.Feature, w.Gain))
+		}
+	}
+	return why
+}
+
 // decision adds why the call went where it went.
 func (r *Record) decision(l attributes) []attribute.KeyValue {
 	l.text(attrSluiceRoute, r.Route)
 	l.text(attrSluiceRule, r.Rule)
 	if r.Class != "" {
-		l = append(l, attrSluiceClass.String(r.Class), attrSluiceGain.Float64(r.Gain), attrSluiceNovelty.Float64(r.Novelty))
+		l = append(l, attrSluiceClass.String(r.Class), attrSluiceClassP.Float64(r.ClassP), attrSluiceGain.Float64(r.Gain), attrSluiceNovelty.Float64(r.Novelty))
+		if why := r.why(); len(why) > 0 {
+			l = append(l, attrSluiceWhy.StringSlice(why))
+		}
 	}
 	l.text(attrSluiceTier, r.Tier)
 	l.text(attrSluiceModel, r.Model)

@@ -88,7 +88,7 @@ func TestSpanAttributes(t *testing.T) {
 			"gen_ai.usage.input_tokens": int64(120), "gen_ai.usage.output_tokens": int64(34), "gen_ai.usage.cache_read.input_tokens": int64(100),
 			"gen_ai.usage.reasoning.output_tokens": int64(10), "gen_ai.usage.cost.amount": 0.00162, "gen_ai.usage.cost.currency": "USD",
 			"gen_ai.usage.cost.source": "local", "server.address": "api.openai.com", "server.port": int64(443),
-			"sluice.route": "auto", "sluice.rule": "hard work", "sluice.class": "code", "sluice.gain": 0.31, "sluice.novelty": 0.12, "sluice.tier": "strong",
+			"sluice.route": "auto", "sluice.rule": "hard work", "sluice.class": "code", "sluice.class.probability": 0.9, "sluice.gain": 0.31, "sluice.gain.features": []string{"digits +0.021", "length -0.004"}, "sluice.novelty": 0.12, "sluice.tier": "strong",
 			"sluice.model": "gpt", "sluice.provider": "openai", "sluice.reason": `rule="hard work" class=code gain=0.31 tier=strong`,
 			"sluice.attempts": int64(2), "sluice.policy.version": "0123456789abcdef", "sluice.carried_by": "executor", "sluice.usage": "reported",
 			"sluice.cost.micro_usd": int64(1620), "sluice.cache": "miss", "sluice.outcome": "ok", "sluice.session": false,

@@ -12,8 +12,8 @@ const registerKey = redis.Prefix + "register"
 
 // swapScript replaces the register if it still is the version that was read.
 var swapScript = redis.NewScript(`
-if (redicall('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
-redicall('HSET', KEYS[1], 'version', ARGV[2], 'data', ARGV[3])
+if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'data', ARGV[3])
 return 1`)
 
 // errOvertaken stops an amendment that others keep overtaking.

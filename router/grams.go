@@ -154,12 +154,18 @@ func (g *grams) spell(f gram, w string) {
 		g.parts(w)
 		g.record.part(f, g.batch[gramPart][:g.n[gramPart]])
 		g.n[gramPart] = 0
-	case g.table.common(f):
+	case g.common(f):
 		g.unread += int32(min(len(w), partsMax)) + 1
 	default:
 		g.room(gramPart, partsMax+1)
 		g.parts(w)
 	}
+}
+
+// common reports a word whose parts are not read. Its row may have been summed up.
+func (g *grams) common(f gram) bool {
+	at := f.row()
+	return (g.tags[at]^f.tag())&^noTag == 0 && g.table.rows[at].common()
 }
 
 // blobBytes is from what length on a token with a digit is no word of any language: a key, a hash, something encoded.

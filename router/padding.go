@@ -66,7 +66,7 @@ func withoutRefrain(s string, next func(string) (word, rest string)) string {
 		n, rest := 0, s
 		for {
 			w, r := next(rest)
-			w = strings.Trim(w, ".,;:!?")
+			w = bare(w)
 			if w == "" || n >= period && !strings.EqualFold(w, said[n%period]) {
 				break
 			}
@@ -81,26 +81,50 @@ func withoutRefrain(s string, next func(string) (word, rest string)) string {
 	return s
 }
 
+// bare takes the marks off a word's ends.
+func bare(w string) string {
+	for w != "" && isStop(w[0]) {
+		w = w[1:]
+	}
+	for w != "" && isStop(w[len(w)-1]) {
+		w = w[:len(w)-1]
+	}
+	return w
+}
+
+func isStop(c byte) bool {
+	switch c {
+	case '.', ',', ';', ':', '!', '?':
+		return true
+	}
+	return false
+}
+
 // lastWord splits the last word, set off by blanks, from a text; "" when there is none or it is too long to be padding.
 func lastWord(s string) (word, rest string) {
-	s = strings.TrimRight(s, " \t\n")
-	from := max(0, len(s)-paddedWord)
-	i := strings.LastIndexAny(s[from:], " \t\n")
-	if i < 0 && from > 0 {
-		return "", s
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
 	}
-	return s[from+i+1:], s[:from+i+1]
+	from := len(s)
+	for from > 0 && !isBlank(s[from-1]) {
+		if from--; len(s)-from > paddedWord {
+			return "", s
+		}
+	}
+	return s[from:], s[:from]
 }
 
 func firstWord(s string) (word, rest string) {
-	s = strings.TrimLeft(s, " \t\n")
-	to := min(len(s), paddedWord)
-	i := strings.IndexAny(s[:to], " \t\n")
-	switch {
-	case i >= 0:
-		return s[:i], s[i:]
-	case to < len(s):
-		return "", s
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
 	}
-	return s, ""
+	to := 0
+	for to < len(s) && !isBlank(s[to]) {
+		if to++; to > paddedWord {
+			return "", s
+		}
+	}
+	return s[:to], s[to:]
 }
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' }

@@ -67,9 +67,6 @@ func (t *table) count(batch []gram) (n int) {
 	return n
 }
 
-// common reports a word whose parts are not read.
-func (t *table) common(f gram) bool { return t.own(f) && t.rows[f.row()].common() }
-
 // rowSum is the sum of the weights of n different features.
 type rowSum struct {
 	n     int32

@@ -143,7 +143,7 @@ func (k *card) measures() {
 	k.part("confused", func() { k.eval.Confused(natural) })
 	k.part("noise", func() {
 		k.eval.Noise(natural)
-		fmt.Fprintln(&k.out, "\nthe words that say most for a strong model, before or behind every prompt")
+		fmt.Fprintln(&k.out, "\neight of the hundred words that say most for a strong model, before or behind every prompt, in twenty ways")
 		k.eval.Gadgets("caps", natural)
 	})
 	raw, calibrated := train.Calibration(k.model, natural)

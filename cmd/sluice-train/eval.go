@@ -58,7 +58,7 @@ func (c *evalCmd) Run(out io.Writer) error {
 		return err
 	}
 	e.Noise(natural)
-	fmt.Fprintln(out, "\nthe words that say most for a strong model, before or behind every prompt")
+	fmt.Fprintln(out, "\neight of the hundred words that say most for a strong model, before or behind every prompt, in twenty ways")
 	e.Gadgets("caps", natural)
 	if c.Caps {
 		free := *e

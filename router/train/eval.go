@@ -193,40 +193,60 @@ func (e *Eval) Noise(rows []*Row) {
 	}
 }
 
-// gadgetWords is how many words an attacker puts before or behind a prompt.
-const gadgetWords = 8
+const (
+	gadgetWords = 8   // that an attacker puts before or behind a prompt …
+	gadgetFrom  = 100 // … of so many with the largest weights …
+	gadgetDraws = 20  // … in so many ways: which eight they are decides the class that they are taken for
+)
 
-// Gadgets prints what the words with the largest weights do before and behind every prompt: how many go to the strong side that did not, and how
-// many times as many strong calls there are.
+// Gadgets prints what words with large weights do before and behind every prompt: how many go to the strong side that did not, and how many times
+// as many strong calls there are, by the mean of several choices of the words, the least and the most.
 func (e *Eval) Gadgets(name string, rows []*Row) {
 	words := e.strongest(rows)
-	for _, at := range [...]string{"before", "behind"} {
-		var base, attacked, flips float64
-		for _, r := range rows {
-			p := r.Read()
-			q := p
-			if at == "before" {
-				q.Text = words + " " + p.Text
-			} else {
-				q.Text = p.Text + " " + words
-			}
-			a, b := e.Classifier.Classify(p).Gain > threshold, e.Classifier.Classify(q).Gain > threshold
-			if a {
-				base++
-			}
-			if b {
-				attacked++
-			}
-			if b && !a {
-				flips++
-			}
+	if len(words) == 0 {
+		return // nothing says anything
+	}
+	base := 0.0
+	cheap := make([]bool, len(rows))
+	for i, r := range rows {
+		if cheap[i] = e.Classifier.Classify(r.Read()).Gain <= threshold; !cheap[i] {
+			base++
 		}
-		fmt.Fprintf(e.Out, "%-10s %-7s %5.1f %% of the cheap go strong, strong calls x %.2f\n", name, at, 100*flips/math.Max(1, float64(len(rows))-base), attacked/math.Max(1, base))
+	}
+	for _, at := range [...]string{"before", "behind"} {
+		var flips, calls []float64
+		rng := e.rng()
+		for range gadgetDraws {
+			gadget := ""
+			for range gadgetWords {
+				gadget += " " + words[rng.IntN(len(words))]
+			}
+			var attacked, flipped float64
+			for i, r := range rows {
+				p := r.Read()
+				if at == "before" {
+					p.Text = gadget + " " + p.Text
+				} else {
+					p.Text += gadget
+				}
+				if e.Classifier.Classify(p).Gain <= threshold {
+					continue
+				}
+				attacked++
+				if cheap[i] {
+					flipped++
+				}
+			}
+			flips = append(flips, 100*flipped/math.Max(1, float64(len(rows))-base))
+			calls = append(calls, attacked/math.Max(1, base))
+		}
+		fmt.Fprintf(e.Out, "%-10s %-7s %5.1f %% of the cheap go strong (%.1f .. %.1f), strong calls x %.2f (%.2f .. %.2f)\n", name, at,
+			mean(flips), slices.Min(flips), slices.Max(flips), mean(calls), slices.Min(calls), slices.Max(calls))
 	}
 }
 
 // strongest returns the words that say most for a strong model, as an attacker who has the weights would pick them.
-func (e *Eval) strongest(rows []*Row) (words string) {
+func (e *Eval) strongest(rows []*Row) []string {
 	best := map[string]float64{}
 	for _, r := range rows {
 		for _, w := range e.Classifier.Why(r.Read(), 40) {
@@ -252,8 +272,5 @@ func (e *Eval) strongest(rows []*Row) (words string) {
 		}
 		return 1
 	})
-	for _, w := range names[:min(gadgetWords, len(names))] {
-		words += " " + w
-	}
-	return words
+	return names[:min(gadgetFrom, len(names))]
 }

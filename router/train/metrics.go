@@ -159,3 +159,10 @@ func reliability(sure []float64, right []bool) (bins [10]bin, ece float64) {
 	}
 	return bins, ece
 }
+
+func mean(x []float64) (m float64) {
+	for _, v := range x {
+		m += v / float64(len(x))
+	}
+	return m
+}

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/router"
@@ -8,9 +9,12 @@ import (
 
 const dataDir = "../../cmd/sluice-train/data"
 
+var loaded = sync.OnceValues(func() (*Data, error) { return Load(dataDir) })
+
+// load returns the repository's data, which no test changes.
 func load(t testing.TB) *Data {
 	t.Helper()
-	d, err := Load(dataDir)
+	d, err := loaded()
 	if err != nil {
 		t.Fatal(err)
 	}

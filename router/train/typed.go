@@ -14,9 +14,9 @@ const Typed = "typed"
 
 const (
 	readings = 4  // how often a prompt about a pasted text is read, each time with another text
-	wordings = 12 // how often one that says in several ways what it asks is read, each time in other words
+	wordings = 24 // how often one that says in several ways what it asks is read, each time in other words
 	// worded is how many prompts such a one counts as. Chosen by cross-validation, with wordings.
-	worded = 3
+	worded = 4
 )
 
 // typedPrompts reads prompts under headings of a class and a band: "== code hard". Those under "== material" and "== quote" are texts to paste:

@@ -84,8 +84,7 @@ func (r *run) direct(number string) bool {
 var gaveUp = map[string]string{
 	"fail-html": holdsNothing, "fail-error-event-first": holdsNothing, "fail-error-event-on": holdsNothing, "fail-empty-stream": holdsNothing,
 	"fail-empty-choices": holdsNothing, "fail-cut-before-event": holdsNothing, "fail-hang-after-head": holdsNothing, "fail-cut-json": holdsNothing,
-	"budget-retry": holdsNothing,
-	"broken-cut":   breaksOff, "broken-cut-in-event": breaksOff, "broken-stall": breaksOff, "broken-total": breaksOff,
+	"broken-cut": breaksOff, "broken-cut-in-event": breaksOff, "broken-stall": breaksOff, "broken-total": breaksOff,
 	"broken-garbage": readsNothing, "broken-no-end": readsNothing, "broken-error-event": readsNothing, "stream-no-done": readsNothing,
 	"after-done": readsNothing, "pass-stream": readsNothing, "stream-from-json": readsNothing,
 	"fail-context": answersEnd, "fail-should-retry": answersEnd,

@@ -26,6 +26,22 @@ var harnessTags = [...]string{
 	"ide_opened_file", "attached_files", "open_and_recently_viewed_files", "INSTRUCTIONS",
 }
 
+// harnessBy lists the places of those tags by their first byte.
+var harnessBy = func() (by [256][]int) {
+	for n, tag := range harnessTags {
+		by[tag[0]] = append(by[tag[0]], n)
+	}
+	return by
+}()
+
+// tagsLike are the places of the tags that a name may begin with.
+func tagsLike(name string) []int {
+	if name == "" {
+		return nil
+	}
+	return harnessBy[name[0]]
+}
+
 const (
 	shortTurn = 80 // bytes: a shorter last turn is read together with the ones before it
 	lastTurns = 3
@@ -102,13 +118,14 @@ func (p *pieces) turn(t *llm.Turn) {
 // own adds what the user wrote of a text.
 func (p *pieces) own(text string) {
 	from, at := 0, 0
+	var unclosed uint64
 	for {
 		i := strings.IndexByte(text[at:], '<')
 		if i < 0 {
 			break
 		}
 		at += i
-		end := harnessEnd(text[at:])
+		end := harnessEnd(text[at:], &unclosed)
 		if end == 0 {
 			end = strayTag(text[at:])
 		}
@@ -174,10 +191,12 @@ func (p *pieces) join() string {
 	return b.String()
 }
 
-// harnessEnd returns the length of the harness element at the start of s, 0 if there is none.
-func harnessEnd(s string) int {
-	for _, tag := range harnessTags {
-		if !strings.HasPrefix(s[1:], tag) {
+// harnessEnd returns the length of the harness element at the start of s, 0 if there is none. unclosed has a bit for every tag that was looked for to
+// the end of the text and is not closed in it: nobody can have a text read again for each of a thousand tags.
+func harnessEnd(s string, unclosed *uint64) int {
+	for _, n := range tagsLike(s[1:]) {
+		tag := harnessTags[n]
+		if *unclosed>>n&1 != 0 || !strings.HasPrefix(s[1:], tag) {
 			continue
 		}
 		rest := s[1+len(tag):]
@@ -187,6 +206,7 @@ func harnessEnd(s string) int {
 		for at := 0; ; {
 			i := strings.Index(rest[at:], "</")
 			if i < 0 {
+				*unclosed |= 1 << n
 				return 0
 			}
 			at += i + 2
@@ -201,8 +221,8 @@ func harnessEnd(s string) int {
 // strayTag returns the length of a harness's tag at the start of s that opens or closes nothing, 0 if there is none.
 func strayTag(s string) int {
 	name := strings.TrimPrefix(s[1:], "/")
-	for _, tag := range harnessTags {
-		if strings.HasPrefix(name, tag) && strings.HasPrefix(name[len(tag):], ">") {
+	for _, n := range tagsLike(name) {
+		if tag := harnessTags[n]; strings.HasPrefix(name, tag) && strings.HasPrefix(name[len(tag):], ">") {
 			return len(s) - len(name) + len(tag) + 1
 		}
 	}

@@ -261,19 +261,21 @@ func around(text string, at int, weak bool) cut {
 const (
 	maxElement = 1500 // bytes of an element or object that is cut as one
 	maxBracket = 240
+	maxOpen    = 24 // tags, and braces that nobody closes, that are looked at around one phrase: nobody can make a text slow to read
 )
 
 // element finds <name>…</name> or <|name|> around an offset.
 func element(text string, at int) (cut, bool) {
 	low := max(0, at-maxElement)
-	for open := strings.LastIndexByte(text[low:at], '<'); open >= 0; {
+	ends := strings.Contains(text[at:min(len(text), at+2*maxElement)], "</")
+	for n, open := 0, strings.LastIndexByte(text[low:at], '<'); open >= 0 && n < maxOpen; n++ {
 		from := low + open
-		name := text[from+1:]
+		name := text[from+1 : min(len(text), from+maxElement)]
 		if strings.HasPrefix(name, "|") || strings.HasPrefix(name, "/") {
 			if end := strings.IndexByte(name, '>'); end >= 0 && from+1+end >= at {
 				return cut{from, from + 2 + end}, true
 			}
-		} else if n := nameLength(name); n > 0 {
+		} else if n := nameLength(name); n > 0 && (ends || strings.IndexByte(text[from:at], '>') < 0) {
 			if k, ok := closed(text, from, name[:n]); ok && k.to > at {
 				return k, true
 			}
@@ -314,15 +316,21 @@ func nameLength(s string) int {
 
 // object finds the outermost {…} around an offset, with the fence or the name that it stands in.
 func object(text string, at int) (k cut, ok bool) {
-	low := max(0, at-maxElement)
-	for from := low; from < at; from++ {
+	from := max(0, at-maxElement)
+	for open := 0; open < maxOpen; {
 		i := strings.IndexByte(text[from:at], '{')
 		if i < 0 {
-			return cut{}, false
+			break
 		}
 		from += i
-		if to := balanced(text, from, '{', '}', maxElement); to > at {
+		switch to := balanced(text, from, '{', '}', maxElement); {
+		case to > at:
 			return fenced(text, listed(text, cut{from, to})), true
+		case to > 0:
+			from = to
+		default:
+			from++
+			open++
 		}
 	}
 	return cut{}, false
@@ -367,8 +375,8 @@ func balanced(text string, from int, open, end byte, most int) int {
 
 // bracket finds a remark in brackets, parentheses, dashes or a comment's marks around an offset, within its line.
 func bracket(text string, at int) (cut, bool) {
-	line := strings.LastIndexByte(text[:at], '\n') + 1
-	low := max(line, at-maxBracket)
+	low := max(0, at-maxBracket)
+	low += strings.LastIndexByte(text[low:at], '\n') + 1
 	for _, pair := range [...]struct{ open, end string }{{"<!--", "-->"}, {"[INST]", "[/INST]"}, {"[SYS]", "[/SYS]"},
 		{"[SYSTEM]", "[/SYSTEM]"}, {"<<<SYS>>>", "<<</SYS>>>"}, {"<<SYS>>", "<</SYS>>"}, {"/*", "*/"}, {"[[", "]]"}, {"[", "]"}, {"(", ")"}, {"**", "**"}} {
 		i := strings.LastIndex(text[low:at], pair.open)
@@ -387,10 +395,10 @@ func bracket(text string, at int) (cut, bool) {
 // setting finds name=value around an offset.
 func setting(text string, at int) (cut, bool) {
 	from, to := at, at
-	for from > 0 && !spaceBefore(text, from) {
+	for from > max(0, at-maxElement) && !spaceBefore(text, from) {
 		from--
 	}
-	for to < len(text) && !spaceAt(text, to) {
+	for to < min(len(text), at+maxElement) && !spaceAt(text, to) {
 		to++
 	}
 	if strings.IndexByte(text[from:to], '=') < 0 {

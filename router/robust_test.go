@@ -69,6 +69,25 @@ func TestClassifyReadsCaseAndAccentsAlike(t *testing.T) {
 	}
 }
 
+// Texts that could be read again for each of their tags, braces or words to the router. None is measured: were they, this would take minutes.
+func TestNobodyMakesATextSlowToRead(t *testing.T) {
+	c := NewTrained()
+	const talk = "send this to the strong model"
+	for _, text := range []string{
+		strings.Repeat("<system-reminder>", 1<<17),
+		strings.Repeat("<system-reminder></x", 1<<17),
+		strings.Repeat("ab", 1<<20) + strings.Repeat("router,tier=strong,model,classifier;x,", 50),
+		strings.Repeat("-", 1<<21) + strings.Repeat(" "+talk+" (a b c).", 50),
+		strings.Repeat("tier model router difficulty classifier; ", 150) + strings.Repeat("router ab cd ", 1<<18),
+	} {
+		checkClass(t, c.Classify(own(text)))
+	}
+	for range 300 {
+		checkClass(t, c.Classify(own(strings.Repeat("{", 1500)+strings.Repeat("\n"+talk+"\n\na b c\n", 60))))
+		checkClass(t, c.Classify(own(strings.Repeat("<a>", 500)+strings.Repeat("\n"+talk+" </b\n\na b c\n", 60))))
+	}
+}
+
 func TestLexiconFits(t *testing.T) {
 	h := NewHeuristic()
 	for g := range gCodeSurface {

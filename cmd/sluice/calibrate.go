@@ -47,7 +47,7 @@ A record without "strong" whose cheap answer was wrong counts as lost: nothing b
 
 // Run calibrates.
 func (c *calibrateCmd) Run(w *world) error {
-	if !(c.Confidence > 0 && c.Confidence < 1) || c.MaxRegret < 0 || c.MaxRegret >= 1 {
+	if !(c.Confidence > 0 && c.Confidence < 1) || !(c.MaxRegret >= 0 && c.MaxRegret < 1) {
 		return errors.New("--confidence lies between 0 and 1, --max-regret from 0 to below 1")
 	}
 	route, err := c.target(w)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,13 +34,19 @@ func Outcomes(table [router.NumClasses]float64, log io.Reader) (moved [router.Nu
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, maxOutcome)
 	for at := 1; lines.Scan(); at++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
 		var o outcome
 		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
 			return table, 0, fmt.Errorf("line %d: %w", at, err)
 		}
-		for name := range o.ClassP {
+		for name, p := range o.ClassP {
 			if classIndex(name) < 0 {
 				return table, 0, fmt.Errorf("line %d: there is no class %q", at, name)
+			}
+			if p < 0 || p > 1 {
+				return table, 0, fmt.Errorf("line %d: %v is no probability", at, p)
 			}
 		}
 		if o.Cheap == nil || len(o.ClassP) == 0 || o.Signal != "" && o.Signal != feedback.Told {

@@ -30,6 +30,7 @@ func TestOutcomes(t *testing.T) {
 		{"shared by two classes", strings.Repeat(line("", `"code":0.5,"chat_advice":0.5`, `,"cheap":false,"strong":true`), 100), .55, .47, 100},
 		{"signs alone", strings.Repeat(line("", `"code":1`, `,"cheap":false,"signal":"reask"`), 50), .1, -.06, 0},
 		{"told", strings.Repeat(line("", `"code":1`, `,"cheap":true,"signal":"feedback"`), 50), .05, -.06, 50},
+		{"empty lines", "\n" + strings.Repeat(line("", `"code":1`, `,"cheap":false`), 50) + " \n", .3, -.06, 50},
 		{"thought again", line("a", `"code":1`, `,"cheap":false,"strong":true`) + line("a", `"code":1`, `,"cheap":true`), 5. / 51, -.06, 1},
 	} {
 		got, n, err := Outcomes(table, strings.NewReader(tc.log))
@@ -37,7 +38,7 @@ func TestOutcomes(t *testing.T) {
 			t.Errorf("%s: code %.4f, chat %.4f of %d (%v), want %.4f, %.4f of %d", tc.name, got[code], got[chat], n, err, tc.code, tc.chat, tc.n)
 		}
 	}
-	for _, log := range []string{"{", `{"class_p":{"poetry":1},"cheap":true}`, line("a", `"code":1`, `,"cheap":true`) + `{"cheap":7}`} {
+	for _, log := range []string{"{", `{"class_p":{"poetry":1},"cheap":true}`, `{"class_p":{"code":-50},"cheap":true}`, `{"class_p":{"code":1e9}}`, line("a", `"code":1`, `,"cheap":true`) + `{"cheap":7}`} {
 		if got, _, err := Outcomes(table, strings.NewReader(log)); err == nil || got != table {
 			t.Errorf("%q: %v", log, err)
 		}

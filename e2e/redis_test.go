@@ -147,6 +147,39 @@ func TestRedisBudget(t *testing.T) {
 	}
 }
 
+// TestRedisBudgetFaults: as much holds where attempts break off, each of them is paid for, and others follow; also where there is plenty at first, and gateways hold
+// ahead of what they need. What two of them count is no micro-dollar more than the budget, and nothing stays reserved.
+func TestRedisBudgetFaults(t *testing.T) {
+	s := startRedis(t)
+	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
+	for _, limit := range []int64{20_000, 150_000} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			s.run(t, func(ctx context.Context, r redis.Commands) error { return r.FlushAll(ctx).Err() })
+			sim, addr := provider(t, simulator.Options{Fault: func(*http.Request, string) string { return "cut=20,share=5;reset,share=3;no-usage,share=20" }})
+			policy := strings.Replace(sharedPolicy(addr, s.addr, hash, fmt.Sprint(float64(limit)/1e6), "10s", "{}"), "{total: 1m}", "{total: 1m}, attempts: {per_model: 3, total: 3}", 1)
+			gs := []*harness.Gateway{harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper"), harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper")}
+			for range 4 {
+				storm(t, gs, key, int(limit/600), nil)
+				for _, g := range gs {
+					harness.Poll(t, "nothing reserved", func() error {
+						a := accountOf(t, g)
+						if a.Spent > limit {
+							t.Fatalf("%+v", a)
+						}
+						if a.Reserved != 0 {
+							return fmt.Errorf("%+v", a)
+						}
+						return nil
+					})
+				}
+			}
+			if a := accountOf(t, gs[0]); a.Spent == 0 {
+				t.Errorf("%+v: nothing was let through", a)
+			}
+		})
+	}
+}
+
 // TestRedisKilled: with the server gone in the middle each gateway spends what it has reserved and one per cent more, and nothing hangs.
 func TestRedisKilled(t *testing.T) {
 	s := startRedis(t)

@@ -184,7 +184,7 @@ func (s *Shared) pay(batch []*debt) {
 			if d.shelf != nil {
 				d.shelf.ordered--
 				if d.number != 0 && (len(d.Slots) > 0 || len(d.Accounts) > 0) {
-					unsure = append(unsure, d.unmade())
+					unsure = append(unsure, &debt{Charge: d.unmade()})
 				}
 			}
 		case d.number == 0:

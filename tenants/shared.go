@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"sync"
 	"time"
 
@@ -83,7 +84,11 @@ func (s *Shared) Charge(ctx context.Context, c *Charge) (*Receipt, error) {
 	r, err := s.trip(ctx, c)
 	if err != nil {
 		s.clear(0)
-		return s.alone(c, err)
+		r, refusal := s.alone(c, err)
+		if refusal != nil && !errors.Is(err, redis.ErrAway) && !redis.Refused(err) { // the store may have taken it, and nobody will settle it
+			s.owe(c.unmade())
+		}
+		return r, refusal
 	}
 	s.learn(c, r)
 	if busy {

@@ -121,7 +121,7 @@ func (s *Shared) order(c *Charge, shape string, r *Receipt, n int) {
 	if !c.plenty(r) {
 		return
 	}
-	like := Charge{Hold: c.Hold + spareLife, Later: true, Patient: true, Slots: c.Slots}
+	like := Charge{Hold: c.Hold + spareLife, Later: true, Patient: true, Slots: slices.Clone(c.Slots)}
 	for _, q := range c.Rates {
 		if q.Take > 1 {
 			q.Take = roundUp(q.Take)
@@ -232,11 +232,11 @@ func (c *Charge) cancel() *Charge {
 	return back
 }
 
-// unmade is a spare that the store may have made and has not told of, or not. Its rates are not given back: they recover by themselves.
-func (d *debt) unmade() *debt {
-	back := d.cancel()
+// unmade gives back what a charge holds that the store may have made and has not told of, or not. Its rates are not given back: they recover by themselves.
+func (c *Charge) unmade() *Charge {
+	back := c.cancel()
 	back.Rates = nil
-	return &debt{Charge: back}
+	return back
 }
 
 // clear gives back the spares that are older than life; 0 = all.

@@ -155,7 +155,7 @@ func TestRedisBudgetFaults(t *testing.T) {
 	for _, limit := range []int64{20_000, 150_000} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			s.run(t, func(ctx context.Context, r redis.Commands) error { return r.FlushAll(ctx).Err() })
-			sim, addr := provider(t, simulator.Options{Fault: func(*http.Request, string) string { return "cut=20,share=5;reset,share=3;no-usage,share=20" }})
+			_, addr := provider(t, simulator.Options{Fault: func(*http.Request, string) string { return "cut=20,share=5;reset,share=3;no-usage,share=20" }})
 			policy := strings.Replace(sharedPolicy(addr, s.addr, hash, fmt.Sprint(float64(limit)/1e6), "10s", "{}"), "{total: 1m}", "{total: 1m}, attempts: {per_model: 3, total: 3}", 1)
 			gs := []*harness.Gateway{harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper"), harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper")}
 			for range 4 {

@@ -17,8 +17,8 @@ models:
 %sroutes:
 %s`
 
-// cacheClients keep a request in flight each: enough to keep loader and gateway busy, few enough for a latency to be more than a place in a line.
-const cacheClients = 4
+// cacheClients keep a request in flight each: as many as the machine of record has processors, so that a latency is more than a place in a line.
+const cacheClients = 2
 
 // BenchmarkCache asks a gateway the same 32 requests of 1 KB again and again (hit), or ones that nobody has asked (miss): for a body of JSON from an upstream that
 // answers at once, for one from an upstream that takes ten milliseconds, which is faster than any model, and for a stream of 500 events that are sent at once.

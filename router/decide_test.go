@@ -293,13 +293,23 @@ func TestDecideAllocations(t *testing.T) {
 	}
 }
 
+// BenchmarkDecide decides by a policy of four rules, and by one that has 10,000 more on other routes and behind the rule that holds: the classifier knows of none.
 func BenchmarkDecide(b *testing.B) {
-	p := compiled(b, policyText)
-	r := New(Options{})
-	in := Input{Envelope: talk("system", "You help.", "user", bench500), Route: route(b, p, "auto"), Header: headers(), Now: noon}
-	b.ReportAllocs()
-	for b.Loop() {
-		r.Decide(p, &in)
+	const more = 5000
+	rules := strings.Repeat("      - {when: 'task.class == \"math\" && task.gain > 0.15', use: strong}\n", more)
+	const last = "      - {name: otherwise, use: by_gain}\n"
+	many := strings.Replace(policyText, last, "      - {name: known, when: 'task.novelty < 2.0', use: by_gain}\n"+rules+last, 1)
+	many = strings.Replace(many, "  loose:\n", "  many:\n    rules:\n"+rules+last+"  loose:\n", 1)
+	for _, c := range []struct{ name, text string }{{"few", policyText}, {"many", many}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := compiled(b, c.text)
+			r := New(Options{})
+			in := Input{Envelope: talk("system", "You help.", "user", bench500), Route: route(b, p, "auto"), Header: headers(), Now: noon}
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Decide(p, &in)
+			}
+		})
 	}
 }
 

@@ -259,7 +259,7 @@ func (c *calibrateCmd) report(w *world, res regret.Result, cal *policies.Calibra
 		_, err := fmt.Fprintf(w.stdout, "regret      not attainable: no threshold keeps it below %.3g with %.3g %% confidence (%s)\n", cal.MaxRegret, 100*cal.Confidence, shortage(res, cal))
 		return err
 	}
-	fmt.Fprintf(w.stdout, "threshold   gain %.4f: %.1f %% of the prompts stay on the cheap tier\n", res.Threshold, 100*res.Coverage)
+	fmt.Fprintf(w.stdout, "threshold   gain %.4f: %.1f %% of the judged prompts stay on the cheap tier\n", res.Threshold, 100*res.Coverage)
 	_, err := fmt.Fprintf(w.stdout, "regret      %d of %d kept lost a right answer (%.1f %%); at most %.1f %% with %.3g %% confidence (limit %.3g %%)\n",
 		res.Lost, res.Kept, 100*float64(res.Lost)/float64(res.Kept), 100*res.Bound, 100*cal.Confidence, 100*cal.MaxRegret)
 	return err

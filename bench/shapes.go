@@ -20,13 +20,13 @@ type shape struct {
 
 var shapes = []shape{
 	{name: "450", bytes: 450},
-	{name: "10ms", bytes: 450, wait: 10 * time.Millisecond},
 	{name: "100k", bytes: 100 << 10},
 	{name: "sse50", events: 50},
 	{name: "sse500", events: 500},
 	{name: "toil", bytes: 450, toil: true},
 	{name: "paced20", events: 20, gap: 20 * time.Millisecond},
 	{name: "paced50", events: 50, gap: 20 * time.Millisecond},
+	{name: "10ms", bytes: 450, wait: 10 * time.Millisecond},
 }
 
 // frames is the number of SSE frames that a whole stream has: role, content, finish, usage, [DONE].

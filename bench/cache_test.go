@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 )
 
@@ -12,7 +10,7 @@ import (
 const cachePolicy = `version: 1
 server: {listen: %q, admin: %q}
 providers:
-  out: {dialect: openai, base_url: "http://%s/v1"}
+  out: {dialect: openai, base_url: "%s/v1"}
 models:
 %sroutes:
 %s`
@@ -24,56 +22,33 @@ const cacheClients = 2
 // answers at once, for one from an upstream that takes ten milliseconds, which is faster than any model, and for a stream of 500 events that are sent at once.
 // Loader, gateway and upstream are processes of their own, and share the machine's processors.
 func BenchmarkCache(b *testing.B) {
-	url, gateway := openCached(b)
+	gateway := openCached(b)
 	for _, s := range []string{"450", "10ms", "sse500"} {
 		for _, kind := range []string{"hit", "miss"} {
-			b.Run(s+"/"+kind, func(b *testing.B) { askCache(b, url, gateway, s, kind == "hit") })
+			b.Run(s+"/"+kind, func(b *testing.B) { askCache(b, gateway, s, kind == "hit") })
 		}
 	}
 }
 
-// openCached starts an upstream and a gateway whose routes cache each shape, and returns the URL to ask.
-func openCached(b *testing.B) (url string, gateway *process) {
+// openCached starts a gateway whose routes cache each shape.
+func openCached(b *testing.B) *target {
 	b.Helper()
-	q := &bed{dir: b.TempDir()}
-	b.Cleanup(q.close)
-	must := func(err error) {
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	self, err := build(b.Context(), q.dir, "bench")
-	must(err)
-	binary := os.Getenv("SLUICE_BINARY")
-	if binary == "" {
-		binary, err = build(b.Context(), q.dir, "cmd/sluice")
-		must(err)
-	}
-	var at [3]string
-	for i := range at {
-		at[i], err = freeAddress()
-		must(err)
-	}
-	upstream, listen, admin := at[0], at[1], at[2]
-	_, err = q.start(b.Context(), "null", "http://"+upstream+"/readyz", self, "null", "-listen", upstream)
-	must(err)
+	g := openGateways(b)
 	var models, routes bytes.Buffer
 	for _, s := range shapes {
 		fmt.Fprintf(&models, "  up-%s: {provider: out, name: up-%[1]s}\n", s.name)
 		fmt.Fprintf(&routes, "  cached-%s: {cache: {exact: {ttl: 1h, force: true}}, rules: [{use: [up-%[1]s]}]}\n", s.name)
 	}
-	file := filepath.Join(q.dir, "cache.yaml")
-	must(os.WriteFile(file, fmt.Appendf(nil, cachePolicy, listen, admin, upstream, models.String(), routes.String()), 0o600))
-	gateway, err = q.start(b.Context(), "sluice", "http://"+admin+"/readyz", binary, "serve", "--config", file)
-	must(err)
-	return "http://" + listen + "/v1/chat/completions", gateway
+	return g.serve(b, "cache", func(listen, admin string) []byte {
+		return fmt.Appendf(nil, cachePolicy, listen, admin, g.upstream, models.String(), routes.String())
+	})
 }
 
 // askCache measures answers of a shape. Requests are numbered, so that those of two calls differ unless they are to hit.
-func askCache(b *testing.B, url string, gateway *process, shape string, hit bool) {
+func askCache(b *testing.B, gateway *target, shape string, hit bool) {
 	pool := newTransport(cacheClients)
 	defer pool.CloseIdleConnections()
-	c, err := newClient(pool, url, "cached-"+shape, 1<<10)
+	c, err := newClient(pool, gateway.base+"/v1/chat/completions", "cached-"+shape, 1<<10)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -82,10 +57,10 @@ func askCache(b *testing.B, url string, gateway *process, shape string, hit bool
 		c.bodies = distinct(c.bodies[0], b.N)
 	}
 	b.ResetTimer()
-	before, _ := cpu(gateway.cmd.Process.Pid)
+	before, _ := cpu(gateway.proc.cmd.Process.Pid)
 	t := closedLoop(b.Context(), c.call, cacheClients, 0, b.N)
 	b.StopTimer()
-	after, ok := cpu(gateway.cmd.Process.Pid)
+	after, ok := cpu(gateway.proc.cmd.Process.Pid)
 	for _, t := range []*tally{warmed, t} {
 		if t.failed > 0 {
 			b.Fatal(t.err)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 const quotaPolicy = `version: 1
 server: {listen: %q, admin: %q, auth: required}
 providers:
-  out: {dialect: openai, base_url: "http://%s/v1"}
+  out: {dialect: openai, base_url: "%s/v1"}
 models:
   m: {provider: out, name: up-450, price: {in: 1, out: 4}}
 routes:
@@ -92,34 +93,23 @@ const quotas = ", limits: {requests: 1M/m, tokens: 100M/m, concurrent: 1000}, bu
 
 // quotaBed is what the gateways of BenchmarkQuotas share.
 type quotaBed struct {
-	*bed
-	binary, upstream, pepper string
-	key, hash                string
-	addr                     string // of Redis
-	rdb                      *redis.Client
+	*gateways
+	pepper    string
+	key, hash string
+	addr      string // of Redis
+	rdb       *redis.Client
 }
 
 func openQuotas(b *testing.B) *quotaBed {
 	b.Helper()
-	dir := b.TempDir()
-	q := &quotaBed{bed: &bed{dir: dir}, pepper: filepath.Join(dir, "pepper")}
-	b.Cleanup(q.close)
+	g := openGateways(b)
+	q := &quotaBed{gateways: g, pepper: filepath.Join(g.dir, "pepper")}
 	must := func(err error) {
 		if err != nil {
 			b.Fatal(err)
 		}
 	}
-	self, err := build(b.Context(), dir, "bench")
-	must(err)
-	q.binary = os.Getenv("SLUICE_BINARY")
-	if q.binary == "" {
-		q.binary, err = build(b.Context(), dir, "cmd/sluice")
-		must(err)
-	}
-	q.upstream, err = freeAddress()
-	must(err)
-	_, err = q.start(b.Context(), "null", "http://"+q.upstream+"/readyz", self, "null", "-listen", q.upstream)
-	must(err)
+	var err error
 	_, q.addr = harness.Redis(b, "..")
 	q.rdb, err = redis.Open(redis.Options{URL: "redis://" + q.addr, Timeout: time.Minute})
 	must(err)
@@ -140,22 +130,10 @@ type asked struct {
 // gateway starts one with these quotas and this state.
 func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) asked {
 	b.Helper()
-	listen, err := freeAddress()
-	if err != nil {
-		b.Fatal(err)
-	}
-	admin, err := freeAddress()
-	if err != nil {
-		b.Fatal(err)
-	}
-	file := filepath.Join(q.dir, name+".yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, quotaPolicy, listen, admin, q.upstream, q.pepper, q.hash, quotas, state), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	p, err := q.start(b.Context(), name, "http://"+admin+"/readyz", q.binary, "serve", "--config", file)
-	if err != nil {
-		b.Fatal(err)
-	}
+	p := q.serve(b, name, func(listen, admin string) []byte {
+		return fmt.Appendf(nil, quotaPolicy, listen, admin, q.upstream, q.pepper, q.hash, quotas, state)
+	})
+	listen := strings.TrimPrefix(p.base, "http://")
 	conn, err := net.Dial("tcp", listen)
 	if err != nil {
 		b.Fatal(err)
@@ -170,7 +148,7 @@ func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) asked {
 		}
 		return readAnswer(in)
 	}
-	return asked{ask, func() time.Duration { used, _ := cpu(p.cmd.Process.Pid); return used }}
+	return asked{ask, func() time.Duration { used, _ := cpu(p.proc.cmd.Process.Pid); return used }}
 }
 
 // readAnswer reads an answer and forgets it. It does as little as can be done, since what a client pays for each header is in no gateway's hands.

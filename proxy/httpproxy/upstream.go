@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/sluice-gateway/sluice/internal/http1"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/proxy"
 )
@@ -29,8 +30,8 @@ type connectKey struct{}
 type transports struct {
 	dial dialer
 	mu   sync.RWMutex
-	all  map[wayKey]*http.Transport
-	per  sync.Map // *policies.Provider -> *http.Transport
+	all  map[wayKey]*way
+	per  sync.Map // *policies.Provider -> *way
 }
 
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -41,12 +42,12 @@ type wayKey struct {
 }
 
 func newTransports(dial dialer) *transports {
-	return &transports{dial: dial, all: map[wayKey]*http.Transport{}}
+	return &transports{dial: dial, all: map[wayKey]*way{}}
 }
 
 func (t *transports) of(p *policies.Provider) http.RoundTripper {
 	if rt, ok := t.per.Load(p); ok {
-		return rt.(*http.Transport)
+		return rt.(*way)
 	}
 	k := wayKey{own: p.Own, ca: p.CA}
 	if p.Proxy != nil {
@@ -56,7 +57,7 @@ func (t *transports) of(p *policies.Provider) http.RoundTripper {
 	defer t.mu.Unlock()
 	rt, ok := t.all[k]
 	if !ok {
-		rt = newTransport(p, t.dial)
+		rt = newWay(p, t.dial)
 		t.all[k] = rt
 	}
 	t.per.Store(p, rt)
@@ -84,7 +85,29 @@ const (
 	pingTime  = 5 * time.Second
 )
 
-func newTransport(p *policies.Provider, dial dialer) *http.Transport {
+// way reaches upstreams.
+type way struct {
+	plain *http1.Transport // of http, where no proxy is between; nil = there is one
+	*http.Transport
+}
+
+// RoundTrip asks an upstream.
+func (w *way) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.plain != nil && r.URL.Scheme == "http" {
+		return w.plain.RoundTrip(r)
+	}
+	return w.Transport.RoundTrip(r)
+}
+
+// CloseIdleConnections closes what no request uses.
+func (w *way) CloseIdleConnections() {
+	if w.plain != nil {
+		w.plain.CloseIdleConnections()
+	}
+	w.Transport.CloseIdleConnections()
+}
+
+func newWay(p *policies.Provider, dial dialer) *way {
 	rt := &http.Transport{
 		DialContext:           dial,
 		ForceAttemptHTTP2:     true,
@@ -101,8 +124,11 @@ func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 	if p.Own {
 		rt.IdleConnTimeout = ownIdle
 	}
+	w := &way{Transport: rt}
 	if p.Proxy != nil {
 		rt.Proxy = http.ProxyURL(p.Proxy)
+	} else {
+		w.plain = &http1.Transport{Dial: dial, Idle: rt.IdleConnTimeout, MaxIdle: rt.MaxIdleConnsPerHost, Buffer: smallBuffer}
 	}
 	if p.CA != "" {
 		rt.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
@@ -110,7 +136,7 @@ func newTransport(p *policies.Provider, dial dialer) *http.Transport {
 			rt.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem)
 		}
 	}
-	return rt
+	return w
 }
 
 // dial connects within the route's limit. TCP_NODELAY is Go's default on both sides and is left so: a stream's small writes must not wait.

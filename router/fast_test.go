@@ -3,6 +3,7 @@ package router
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,8 +41,8 @@ func FuzzFast(f *testing.F) {
 	h, c := NewHeuristic(), NewTrained()
 	f.Fuzz(func(t *testing.T, s string) {
 		checkWords(t, s)
-		checkTally(t, s)
 		if s = s[:min(len(s), MaxScan)]; len(s) > 0 {
+			checkScan(t, h, c.model.table, s)
 			checkSums(t, h, c.model.table, s)
 		}
 	})
@@ -61,7 +62,7 @@ func TestFast(t *testing.T) {
 	}
 	for _, s := range texts {
 		checkWords(t, s)
-		checkTally(t, s)
+		checkScan(t, h, c.model.table, s)
 		checkSums(t, h, c.model.table, s)
 	}
 }
@@ -84,17 +85,38 @@ func checkWords(t *testing.T, s string) {
 	}
 }
 
-func checkTally(t *testing.T, s string) {
+// checkScan compares a scan, which reads most words by letters, with one that reads everything by next.
+func checkScan(t *testing.T, h *Heuristic, rows *table, s string) {
 	t.Helper()
-	var got, want tally
-	got.add(s)
-	for i := range len(s) {
-		for kind := range want {
-			want[kind] += int(tallyLanes[s[i]] >> (4 * kind) & 1)
+	got, want := readings.Get().(*reading), readings.Get().(*reading)
+	defer readings.Put(got)
+	defer readings.Put(want)
+	for _, r := range []*reading{got, want} {
+		r.reset(rows)
+		r.scan = scan{table: h, grams: &r.grams, total: len(s)}
+		r.grams.lastFrom = len(s) - lastBytes
+	}
+	got.scan.text(s, 0)
+	for i := 0; i < len(s); {
+		i = want.scan.next(s, i)
+	}
+	want.scan.endSentence()
+	var bytes tally
+	bytes.add(s)
+	if got.scan.tally != bytes {
+		t.Fatalf("%.200q: counted %v, want %v", s, got.scan.tally, bytes)
+	}
+	if got.grams.gramState != want.grams.gramState {
+		t.Fatalf("%.200q: features are %+v, want %+v", s, got.grams.gramState, want.grams.gramState)
+	}
+	for kind, n := range got.grams.n {
+		if !slices.Equal(got.grams.batch[kind][:n], want.grams.batch[kind][:n]) {
+			t.Fatalf("%.200q: features of kind %d are %v, want %v", s, kind, got.grams.batch[kind][:n], want.grams.batch[kind][:n])
 		}
 	}
-	if got != want {
-		t.Fatalf("%q: %v, want %v", s, got, want)
+	want.scan.grams, want.scan.middle, want.scan.middleEnd = got.scan.grams, got.scan.middle, got.scan.middleEnd
+	if got.scan != want.scan {
+		t.Fatalf("%.200q: %+v, want %+v", s, got.scan, want.scan)
 	}
 }
 

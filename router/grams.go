@@ -70,7 +70,7 @@ type gramState struct {
 	words  [256]uint32 // words that came lately, by hash: their parts are known
 
 	said         int // words
-	fresh, known int // those that did not come lately, and those of them that the model knows
+	fresh, known int // those summed up that did not come lately, and those of them that the model knows
 	numbers      numbers
 	prev         uint64
 	last         [ringWords]uint64 // the last words, a ring
@@ -111,28 +111,30 @@ func (g *grams) word(k uint64, t string, start, end, pos int) {
 	if end-start >= blobBytes && blob(t[start:end]) {
 		return
 	}
-	g.last[g.said&(ringWords-1)] = k
 	middle := pos >= endBytes && pos < g.lastFrom
 	if !middle {
 		g.pairs(k)
 	}
-	g.said++
-	// A word that came lately is written and not counted: every second word is one, and no processor foresees which.
 	g.room(gramWord, 1)
-	f := hashed(gramWord, k)
+	if fresh := g.single(k); !middle && fresh && end-start >= partsMin {
+		g.spell(hashed(gramWord, k), t[start:end])
+	}
+}
+
+// single adds a word, and reports whether it did not come lately. There is room for it. One that came lately is written and not counted: every second
+// word is one, and no processor foresees which.
+func (g *grams) single(k uint64) (fresh bool) {
+	g.last[g.said&(ringWords-1)] = k
+	g.said++
 	n := g.n[gramWord]
-	g.batch[gramWord][n&(batchSize-1)] = f
+	g.batch[gramWord][n] = gram(k * glue >> gramShift) // as hashed says it
 	lately := &g.words[k>>56]
-	fresh := 0
-	if *lately != uint32(k) {
-		fresh = 1
+	if fresh = *lately != uint32(k); fresh {
+		n++
 	}
 	*lately = uint32(k)
-	g.n[gramWord] = n + fresh
-	g.fresh += fresh
-	if !middle && fresh != 0 && end-start >= partsMin {
-		g.spell(f, t[start:end])
-	}
+	g.n[gramWord] = n
+	return fresh
 }
 
 // pairs adds what is read of words at the ends of a text alone, but for their parts.
@@ -277,6 +279,9 @@ func (g *grams) reset(t *table) {
 func (g *grams) flush(kind int) {
 	batch := g.batch[kind][:g.n[kind]]
 	g.n[kind] = 0
+	if kind == gramWord {
+		g.fresh += len(batch)
+	}
 	if g.record != nil {
 		g.record.take(kind, batch)
 		return

@@ -31,15 +31,18 @@ type entry struct {
 }
 
 // A slot holds an entry in one word, so that the table stays within the first cache: half its hash, two groups, each one more than its number, and
-// three bits. Zero is that of all that is not in the lexicon.
+// what else is known of it. Zero is that of all that is not in the lexicon.
 type slot uint64
 
 const (
-	slotGroups        = 0xFFFF
-	slotKnown    slot = 1 << 16
-	slotBegins   slot = 1 << 17
-	slotGoesOn   slot = 1 << 18
-	slotHashFrom      = 32
+	slotGroups          = 0xFFFF
+	slotBegins     slot = 1 << slotBeginsFrom
+	slotGoesOn     slot = (1<<(maxPhrase-1) - 1) << slotGoesOnFrom // a bit for each entry of a scan's tail
+	slotKnown      slot = 1 << slotKnownFrom
+	slotBeginsFrom      = 16 // this byte is scan.open when the token alone is
+	slotGoesOnFrom      = 24 // this one masks scan.open
+	slotKnownFrom       = 31
+	slotHashFrom        = 32
 )
 
 func (e *entry) slot() slot {

@@ -8,11 +8,13 @@ import (
 
 // scan collects evidence from a text in one pass.
 type scan struct {
-	table *Heuristic
-	grams *grams // nil: words and marks are read, hashed features are not collected
-	total int    // length of the whole text, for what counts as its ends
-	base  int    // where the stretch begins that is being read
-	talk  asides // where phrases to the router end
+	table             *Heuristic
+	grams             *grams // nil: words and marks are read, hashed features are not collected
+	total             int    // length of the whole text, for what counts as its ends
+	base              int    // where the stretch begins that is being read
+	middle, middleEnd int    // where the stretch is not near the ends of the whole, so that grams reads single words of it
+	talk              asides // where phrases to the router end
+	tally             tally
 
 	said, meta [numGroups]float64 // evidence of sentences about the task, and of those about the router
 	sentence   [numGroups]float64
@@ -68,61 +70,80 @@ var byteKinds = func() (t [256]uint8) {
 // text reads one stretch that starts at offset base of the whole.
 func (s *scan) text(t string, base int) {
 	s.lineStart, s.base = 0, base
-	for i := 0; i < len(t); {
-		var k uint64
-		var end int
-		name := true // perhaps
-		switch byteKinds[t[i]] {
-		case kindBlank:
-			i++
-			continue
-		case kindMark:
-			i = s.surface(t, i)
-			continue
-		case kindToken:
-			k, end, name = wordAt(t, i)
-		default:
-			if k, end = tokenAt(t, i); k == 0 {
-				s.wideMark(t, i)
-				i = end
-				continue
-			}
-		}
-		s.token(t, k, i, end)
-		if name {
-			s.name(t, i, end)
-		}
-		if i = end; i < len(t) && t[i] == ' ' {
-			i++
-		}
+	s.middle, s.middleEnd = 0, 0
+	if g := s.grams; g != nil {
+		s.middle, s.middleEnd = endBytes-base, g.lastFrom-base
+	}
+	for i := s.letters(t, 0); i < len(t); i = s.letters(t, i) {
+		i = s.next(t, i)
 	}
 	s.endSentence()
 }
 
+// next reads what begins at i, whatever it is, and returns where to read on.
+func (s *scan) next(t string, i int) (end int) {
+	var k uint64
+	name := true // perhaps
+	switch byteKinds[t[i]] {
+	case kindBlank:
+		end = i + 1
+	case kindMark:
+		end = s.surface(t, i)
+	case kindToken:
+		k, end, name = wordAt(t, i)
+	default:
+		if k, end = tokenAt(t, i); k == 0 {
+			s.wideMark(t, i)
+		}
+	}
+	if k != 0 {
+		s.token(t, k, i, end)
+		if name {
+			s.name(t, i, end)
+		}
+	}
+	s.tally.add(t[i:end])
+	return end
+}
+
 // token books the token t[start:end] and the phrases that end with it.
 func (s *scan) token(t string, k uint64, start, end int) {
-	pos := s.base + start
 	e := s.table.find(k)
-	if e&slotGroups != 0 {
-		s.book(e, pos)
+	open := s.step(e)
+	if open != 0 || e&slotGroups != 0 {
+		e |= s.says(e, open, k, s.base+start)
 	}
-	// Few tokens go on with a phrase: only those are looked up behind another. Whether one is open cannot be foreseen; whether it goes on, mostly.
-	open := s.open & -uint8(e/slotGoesOn&1)
-	s.open = 0
-	if open != 0 {
-		e |= s.phrases(open, k, pos)
-	}
-	s.tail[0] = k
-	s.open |= uint8(e / slotBegins & 1)
-	s.known += int(e / slotKnown & 1)
-	s.words++
-	s.any = true
+	s.count(k, e)
 	if c := t[start]; c >= '0' && c <= '9' {
 		k = s.number(t, k, start, end)
 	}
 	if s.grams != nil {
-		s.grams.word(k, t, start, end, pos)
+		s.grams.word(k, t, start, end, s.base+start)
 	}
+}
+
+// step goes on to a token of which the lexicon says e, and returns which of the phrases that are open may go on with it. Few tokens go on with one:
+// only those are looked up behind another. Whether one is open cannot be foreseen; whether it goes on, mostly.
+func (s *scan) step(e slot) (open uint8) {
+	open = s.open & uint8(e>>slotGoesOnFrom)
+	s.open = uint8(e >> slotBeginsFrom)
+	return open
+}
+
+// says books what the lexicon says of a token, and the phrases that end with it. It returns slotKnown if the lexicon has one of these.
+func (s *scan) says(e slot, open uint8, k uint64, pos int) slot {
+	if e&slotGroups != 0 {
+		s.book(e, pos)
+	}
+	return s.phrases(open, k, pos)
+}
+
+// count counts a token; known says whether the lexicon knows it or a phrase that ends with it.
+func (s *scan) count(k uint64, known slot) {
+	s.tail[0] = k
+	s.known += int(uint32(known) >> slotKnownFrom)
+	s.words++
+	s.any = true
 }
 
 // number books a token that begins with a digit, and returns the hash by which it counts.

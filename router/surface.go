@@ -1,9 +1,12 @@
 package router
 
-import "math"
+import (
+	"math"
+	"unicode/utf8"
+)
 
 // tally counts bytes by kind.
-type tally [16]int
+type tally [numTallies]int
 
 // Kinds of bytes that a tally counts.
 const (
@@ -23,55 +26,42 @@ const (
 	tallyMath
 	tallyDollar
 	tallyBackslash
+	tallyRest
+	numTallies
 )
 
-// tallyLanes adds one to four bits of a word for every kind a byte is of.
-var tallyLanes = func() (t [256]uint64) {
-	one := func(kind int, c byte) { t[c] |= 1 << (4 * kind) }
-	for c := 0x80; c < 256; c++ {
-		one(tallyWide, byte(c))
+// tallyKinds tells the kind that a tally counts a byte as.
+var tallyKinds = func() (t [256]uint8) {
+	for c := range t {
+		t[c] = tallyRest
+		switch {
+		case c >= utf8.RuneSelf:
+			t[c] = tallyWide
+		case c >= '0' && c <= '9':
+			t[c] = tallyDigit
+		case c >= 'a' && c <= 'z':
+			t[c] = tallyLower
+		case c >= 'A' && c <= 'Z':
+			t[c] = tallyUpper
+		}
 	}
-	for c := byte('0'); c <= '9'; c++ {
-		one(tallyDigit, c)
-	}
-	for c := byte('a'); c <= 'z'; c++ {
-		one(tallyLower, c)
-		one(tallyUpper, c-'a'+'A')
-	}
-	for kind, set := range map[int]string{
+	for kind, set := range map[uint8]string{
 		tallyBlank: " \t", tallyLine: "\n", tallyComma: ",", tallyStop: ".", tallyAsk: "?", tallyBang: "!", tallyQuote: `"'`, tallyParen: "()",
 		tallyBrace: "{}[];", tallyMath: "+=*^<>|/%", tallyDollar: "$", tallyBackslash: `\`,
 	} {
 		for _, c := range []byte(set) {
-			one(kind, c)
+			t[c] = kind
 		}
 	}
 	return t
 }()
 
-// add counts a text's bytes: eight fit into the lanes of four bits, 31 times eight into lanes of eight.
+func (t *tally) count(c byte) { t[tallyKinds[c]]++ }
+
+// add counts a text's bytes.
 func (t *tally) add(s string) {
-	for len(s) > 0 {
-		part := s[:min(len(s), 31*8)]
-		s = s[len(part):]
-		var even, odd uint64
-		for len(part) >= 8 {
-			a := tallyLanes[part[0]] + tallyLanes[part[1]] + tallyLanes[part[2]] + tallyLanes[part[3]]
-			a += tallyLanes[part[4]] + tallyLanes[part[5]] + tallyLanes[part[6]] + tallyLanes[part[7]]
-			even += a & 0x0F0F0F0F0F0F0F0F
-			odd += a >> 4 & 0x0F0F0F0F0F0F0F0F
-			part = part[8:]
-		}
-		var a uint64
-		for i := range len(part) {
-			a += tallyLanes[part[i]]
-		}
-		even += a & 0x0F0F0F0F0F0F0F0F
-		odd += a >> 4 & 0x0F0F0F0F0F0F0F0F
-		for i := range 8 {
-			t[2*i] += int(byte(even >> (8 * i)))
-			t[2*i+1] += int(byte(odd >> (8 * i)))
-		}
+	for i := range len(s) {
+		t.count(s[i])
 	}
 }
 
@@ -165,7 +155,7 @@ const (
 
 // surface fills in the surface features.
 func (r *reading) surface(p *Prompt, d *[numDense]float32) {
-	t, s, g := &r.tally, &r.scan, &r.grams
+	t, s, g := &r.scan.tally, &r.scan, &r.grams
 	bytes := r.size - t[tallyLine]
 	size := float64(bytes)
 	words := float64(s.words)

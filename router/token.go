@@ -56,6 +56,8 @@ func foldRune(r rune) (f rune, ok bool) {
 		return rune(c), c != 0
 	case r >= 0x410 && r <= 0x42F:
 		return r + 0x20, true
+	case r >= 0x430 && r <= 0x44F:
+		return r, true
 	case r == 0x401 || r == 0x451:
 		return 0x435, true
 	case r >= 0x400 && r <= 0x4FF:
@@ -175,45 +177,34 @@ func beyond(x uint64) uint64 {
 	return (x | ^(letters | digits)) & highBit
 }
 
-// wordAt reads the token that begins with the ASCII letter or digit at i, as tokenAt does; name says that it may look like one of a program's names: it
-// has a capital behind its first letter, or an underscore behind it. Most words have less than eight bytes: those are read, folded and hashed at once,
-// for nobody foresees where a loop over them would end.
+// wordAt reads the token that begins with the ASCII letter or digit at i, as tokenAt does, eight bytes at a time; name says that it may look like one of
+// a program's names: it has a capital behind its first letter, or an underscore behind it.
 func wordAt(s string, i int) (h uint64, end int, name bool) {
-	if i+8 > len(s) {
-		return longWordAt(s, i)
-	}
-	x := eight(s[i:])
-	rest := beyond(x)
-	bit := bits.TrailingZeros64(rest) &^ 7 // where the first byte behind the word begins
-	next := byte(x >> (bit & 63))
-	if rest == 0 || next >= utf8.RuneSelf || next == '\'' {
-		return longWordAt(s, i)
-	}
-	word := x & (1<<(bit&63) - 1)
-	folded := word | lowerCase&(1<<(bit&63)-1)
-	return mix(fnvOffset ^ folded), i + bit/8, folded^word > 0xFF || next == '_'
-}
-
-// longWordAt is wordAt for any word.
-func longWordAt(s string, i int) (h uint64, end int, name bool) {
 	h, end = fnvOffset, i
-	for n := 8; n == 8; {
-		x := upToEight(s[end:])
+	var capitals uint64
+	for first := uint64(0xFF); ; first = 0 {
+		var x uint64
+		if len(s)-end >= 8 {
+			x = eight(s[end:])
+		} else {
+			x = upToEight(s[end:])
+		}
+		folded := x | lowerCase
 		rest := beyond(x)
-		n = bits.TrailingZeros64(rest) / 8
-		if n == 0 {
-			break
+		if rest == 0 {
+			h = mix(h ^ folded)
+			capitals |= (folded ^ x) &^ first
+			end += 8
+			continue
 		}
-		word := x & (rest&-rest>>7 - 1)
-		folded := word | lowerCase&(rest&-rest>>7-1)
-		h = mix(h ^ folded)
-		capitals := folded ^ word
-		if end == i {
-			capitals &^= 0xFF
+		if word := (rest ^ (rest - 1)) >> 8; word != 0 {
+			h = mix(h ^ folded&word)
+			capitals |= (folded ^ x) & word &^ first
+			end += bits.TrailingZeros64(rest) / 8
 		}
-		name = name || capitals != 0
-		end += n
+		break
 	}
+	name = capitals != 0
 	if end == len(s) {
 		return h, end, name
 	}

@@ -54,7 +54,6 @@ func (t *Trained) WithPrior(table map[string]float64) *Trained {
 type reading struct {
 	scan  scan
 	grams grams
-	tally tally
 	size  int // bytes that count
 
 	hits      [numGroups]float64 // as the heuristic weighs them
@@ -66,7 +65,7 @@ type reading struct {
 // reset makes a reading ready for a text.
 func (r *reading) reset(t *table) {
 	r.grams.reset(t)
-	r.tally, r.size = tally{}, 0
+	r.size = 0
 	r.dense = [numDense]float32{}
 }
 
@@ -144,7 +143,6 @@ func (r *reading) piece(s string, at int) {
 	if s == "" {
 		return
 	}
-	r.tally.add(s)
 	r.size += len(s)
 	r.scan.text(s, max(0, at))
 }

@@ -1,0 +1,74 @@
+package router
+
+import "math/bits"
+
+// letters reads on at i for as long as words begin with ASCII letters and what is between them says nothing. It returns where something else stands,
+// or less than eight bytes before the end. It does what next does, word by word, but most of most texts is read here: so words of at most seven
+// letters, none of them a capital but the first, are read at once, for nobody foresees where a loop over them would end, and a word of a text's middle
+// that the lexicon does not know costs no call.
+func (s *scan) letters(t string, i int) int {
+	h, g := s.table, s.grams
+	for last := len(t) - 8; i <= last; {
+		x := eight(t[i:])
+		folded := x | lowerCase
+		rest := noLetter(x, folded)
+		if rest&0x80 != 0 {
+			if c := byte(x); byteKinds[c] == kindBlank {
+				s.tally.count(c)
+				i++
+				continue
+			}
+			break
+		}
+		rest |= 1 << 63 // the eighth byte ends the word too
+		word := (rest ^ (rest - 1)) >> 8
+		capitals := (folded ^ x) & word
+		end := i + bits.TrailingZeros64(rest)/8
+		var k uint64
+		if next := t[end]; next < '0' && next != '\'' && capitals <= 0xFF {
+			k = mix(fnvOffset ^ folded&word)
+			upper := int(capitals >> 5)
+			s.tally[tallyUpper] += upper
+			s.tally[tallyLower] += end - i - upper
+		} else {
+			var name bool
+			if k, end, name = wordAt(t, i); end-i >= blobBytes {
+				break
+			}
+			if name {
+				s.name(t, i, end)
+			}
+			s.tally.add(t[i:end])
+		}
+		e := h.find(k)
+		open := s.step(e)
+		told := e & slotGroups
+		if open != 0 { // mostly for two words that are no phrase
+			pair := h.find(join(s.tail[0], k))
+			told |= pair&(slotGroups|slotBegins) | slot(open>>1)
+			e |= pair & slotKnown
+		}
+		if told != 0 {
+			e |= s.says(e, open, k, s.base+i)
+		}
+		s.count(k, e)
+		switch {
+		case i >= s.middle && i < s.middleEnd:
+			g.room(gramWord, 1)
+			g.single(k)
+		case g != nil:
+			g.word(k, t, i, end, s.base+i)
+		}
+		if i = end; i < len(t) && t[i] == ' ' {
+			s.tally[tallyBlank]++
+			i++
+		}
+	}
+	return i
+}
+
+// noLetter marks, by its highest bit, the first of eight bytes, folded too, that is no ASCII letter; what it says of those behind it is not to be
+// relied on.
+func noLetter(x, folded uint64) uint64 {
+	return (x | (folded + (0x7F-'z')*each) | ^(folded + (0x80-'a')*each)) & highBit
+}

@@ -2,30 +2,27 @@ package http1
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 )
 
 // conn is one connection. It belongs to the transport's idle ones or to one exchange.
 type conn struct {
-	t    *Transport
-	addr string
-	nc   net.Conn
-	in   *bufio.Reader
-	left int64 // how many bytes may still be read: a head is bounded
-
-	raw   syscall.RawConn // nil = not to be had
-	since time.Time       // of the last use
-
-	began atomic.Bool // a byte of the request was written
+	t     *Transport
+	addr  string
+	nc    net.Conn
+	in    *bufio.Reader
+	left  int64 // how many bytes may still be read: a head is bounded
+	ear   *ear
+	since time.Time // of the last use
+	abort func()    // ends every read and write, now and from now on
 }
 
 // maxHead bounds an answer's head, with those of what went before it (1xx), in bytes.
@@ -34,11 +31,9 @@ const maxHead = 1 << 20
 var errHead = errors.New("http1: the head of an answer is too large")
 
 func newConn(t *Transport, addr string, nc net.Conn) *conn {
-	c := &conn{t: t, addr: addr, nc: nc}
-	c.in = bufio.NewReaderSize(c, t.Buffer)
-	if sc, ok := nc.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn()
-	}
+	c := &conn{t: t, addr: addr, nc: nc, ear: newEar(nc)}
+	c.in = bufio.NewReaderSize(c, cmp.Or(t.Buffer, 4<<10))
+	c.abort = func() { _ = nc.SetDeadline(time.Unix(1, 0)) }
 	return c
 }
 
@@ -52,37 +47,31 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes to the connection and remembers that it has.
-func (c *conn) Write(p []byte) (int, error) {
-	n, err := c.nc.Write(p)
-	if n > 0 {
-		c.began.Store(true)
-	}
-	return n, err
-}
-
 func (c *conn) close() { _ = c.nc.Close() }
 
-// alive reports whether an idle connection can be used: nothing waits to be read, not even its end.
-func (c *conn) alive() bool { return c.in.Buffered() == 0 && silent(c.raw) }
-
 // roundTrip sends a request and reads the head of its answer.
-func (c *conn) roundTrip(r *http.Request, head []byte) (*http.Response, error) {
-	c.began.Store(false)
-	c.left = maxHead
-	x := &exchange{c: c, r: r}
-	x.unwatch = context.AfterFunc(r.Context(), c.abort)
-	if err := x.send(head); err != nil {
-		return nil, x.fail(err)
+func (c *conn) roundTrip(m *message) (*http.Response, error) {
+	r := m.r
+	x := &exchange{c: c, r: r, unwatch: context.AfterFunc(r.Context(), c.abort)}
+	if n, err := c.nc.Write(m.first); err != nil {
+		if err = x.fail(err); n == 0 {
+			err = fmt.Errorf("%w: %w", errUnsent, err)
+		}
+		return nil, err
+	}
+	m.free()
+	if m.rest != nil {
+		x.up = &upload{c: c, body: m.rest, left: m.left, over: make(chan struct{})}
+		m.rest = nil
+		go x.up.run(r.Context())
 	}
 	resp, err := c.head(r)
 	if err != nil {
 		return nil, x.fail(err)
 	}
-	c.left = 1<<63 - 1
-	x.close = resp.Close || r.Close || resp.StatusCode == http.StatusSwitchingProtocols
+	x.close = resp.Close || r.Close || resp.StatusCode < 200 // 101, and what does not exist
 	if resp.Body == http.NoBody {
-		x.end()
+		_ = x.end(io.EOF)
 		return resp, nil
 	}
 	x.body = resp.Body
@@ -90,173 +79,88 @@ func (c *conn) roundTrip(r *http.Request, head []byte) (*http.Response, error) {
 	return resp, nil
 }
 
-// maxInterim is how many answers of the kind 1xx are read away before the one that counts.
-const maxInterim = 5
-
+// head reads the head of the answer that counts.
 func (c *conn) head(r *http.Request) (*http.Response, error) {
-	for range maxInterim + 1 {
+	c.left = maxHead
+	for {
 		resp, err := http.ReadResponse(c.in, r)
 		if err != nil {
 			return nil, err
 		}
-		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+		if resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
+			c.left = 1<<63 - 1
 			return resp, nil
 		}
 	}
-	return nil, errors.New("http1: interim answers without end")
 }
-
-// abort ends every read and write, now and from now on.
-func (c *conn) abort() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // exchange is one request on a connection, and the body of its answer.
 type exchange struct {
 	c       *conn
 	r       *http.Request
-	body    io.ReadCloser
+	up      *upload // nil = all is written
+	body    io.Reader
 	close   bool // the connection ends with it
 	unwatch func() bool
-	over    bool
-	err     error // what reads end with, once it is over
 
-	sending chan struct{} // closed when all is written; nil = it is
-	sent    error         // read after sending is closed
+	mu  sync.Mutex
+	err error // what reads end with; nil = it is not over
 }
 
-// whole is how much of a request is written at once, in bytes, and how much of a body is moved at a time.
-const whole = 32 << 10
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, whole); return &b }}
-
-// send writes the request: at once if it is small and in memory; else the answer is waited for meanwhile, since an upstream may well answer before it has read
-// everything, and then read no more.
-func (x *exchange) send(head []byte) error {
-	r := x.r
-	if r.Body == nil || r.Body == http.NoBody {
-		_, err := x.c.Write(head)
-		return err
-	}
-	if r.GetBody == nil || r.ContentLength <= 0 || int64(len(head))+r.ContentLength > whole {
-		x.sending = make(chan struct{})
-		go func() {
-			x.sent = x.stream(head)
-			close(x.sending)
-			if x.sent != nil {
-				x.c.close() // what is half written cannot be answered
-			}
-		}()
-		return nil
-	}
-	defer r.Body.Close()
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	p := (*buf)[:copy(*buf, head)+int(r.ContentLength)]
-	if _, err := io.ReadFull(r.Body, p[len(head):]); err != nil {
-		return err
-	}
-	_, err := x.c.Write(p)
-	return err
-}
-
-// stream writes a request piece by piece, as the body comes.
-func (x *exchange) stream(head []byte) error {
-	r := x.r
-	defer r.Body.Close()
-	if _, err := x.c.Write(head); err != nil {
-		return err
-	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	if r.ContentLength <= 0 {
-		w := httputil.NewChunkedWriter(x.c)
-		if _, err := io.CopyBuffer(w, onlyReader{r.Body}, *buf); err != nil {
-			return err
-		}
-		if err := w.Close(); err != nil {
-			return err
-		}
-		_, err := io.WriteString(x.c, "\r\n")
-		return err
-	}
-	n, err := io.CopyBuffer(x.c, io.LimitReader(r.Body, r.ContentLength), *buf)
-	if err == nil && n < r.ContentLength {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// onlyReader hides a body's other methods, by which it would be copied without the buffer.
-type onlyReader struct{ io.Reader }
-
-// fail ends an exchange and names the reason that was first.
+// fail ends an exchange and returns the reason that was first.
 func (x *exchange) fail(err error) error {
-	x.close = true
-	x.end()
-	if cerr := x.r.Context().Err(); cerr != nil {
-		return cerr
+	if x.up != nil {
+		err = cmp.Or(x.up.failed(), err)
+		x.c.close()
+		x.up.settle() // who gets the error may want to read the body anew
 	}
-	if x.sending != nil {
-		select {
-		case <-x.sending:
-			if x.sent != nil {
-				err = x.sent
-			}
-		default:
-		}
+	if err = cmp.Or(x.r.Context().Err(), err); errors.Is(err, io.EOF) { // a request's body may say so, and what broke off must not look whole
+		err = fmt.Errorf("%v: %w", err, io.ErrUnexpectedEOF)
 	}
-	if !x.c.began.Load() {
-		return errors.Join(errUnsent, err)
+	return x.end(err)
+}
+
+// end ends an exchange, once, and returns what reads say from then on: io.EOF if its answer is whole. Only then can the connection be used again, and if nothing is left to
+// write or read, nor a deadline, which a context may have set that was done meanwhile.
+func (x *exchange) end(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.err != nil {
+		return x.err
+	}
+	x.err = err
+	if x.unwatch() && err == io.EOF && !x.close && (x.up == nil || x.up.settle()) && x.c.in.Buffered() == 0 {
+		x.c.t.keep(x.c)
+	} else {
+		x.c.close()
 	}
 	return err
 }
 
-// end gives the connection up, or back.
-func (x *exchange) end() {
-	x.over = true
-	reusable := x.unwatch() && !x.close && x.written()
-	if reusable {
-		x.c.t.keep(x.c)
-		return
-	}
-	x.c.close()
-}
-
-// written reports whether the whole request is on its way.
-func (x *exchange) written() bool {
-	if x.sending == nil {
-		return true
-	}
-	select {
-	case <-x.sending:
-		return x.sent == nil
-	default:
-		return false
-	}
+// over returns what reads end with; nil = there may be more.
+func (x *exchange) over() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err
 }
 
 // Read reads the answer's body.
 func (x *exchange) Read(p []byte) (int, error) {
-	if x.over {
-		return 0, x.err
+	if err := x.over(); err != nil {
+		return 0, err
 	}
 	n, err := x.body.Read(p)
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		return n, nil
-	case err == io.EOF:
-		x.end()
-	default:
-		err = x.fail(err)
+	case io.EOF:
+		return n, x.end(err)
 	}
-	x.err = err
-	return n, err
+	return n, x.fail(err)
 }
 
-// Close gives up what was not read of the body, and the connection with it.
+// Close gives up what was not read of the body, and the connection with it. It may be called while Read waits.
 func (x *exchange) Close() error {
-	if !x.over {
-		x.close, x.err = true, http.ErrBodyReadAfterClose
-		x.end()
-	}
+	_ = x.end(http.ErrBodyReadAfterClose)
 	return nil
 }

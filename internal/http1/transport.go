@@ -1,15 +1,13 @@
 package http1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
-
-	"golang.org/x/net/http/httpguts"
 )
 
 // Transport is an http.RoundTripper for URLs of the scheme http. Its fields must be set before the first request.
@@ -22,63 +20,52 @@ type Transport struct {
 	mu    sync.Mutex
 	idle  map[string][]*conn // by address; the last one was used last
 	timer *time.Timer        // set while there are idle connections
+	shut  bool               // the idle ones were closed, and nothing was asked since
 }
 
 // errUnsent means that nothing of a request left.
 var errUnsent = errors.New("http1: the connection was closed before the request was written")
 
-// RoundTrip sends the request and returns with its answer's head; the body is the caller's to close. A body with GetBody is taken to be in memory.
-// The request's context ends the exchange at any point before the body's end.
+// RoundTrip sends the request and returns with its answer's head; the body is the caller's to close. A body with GetBody is taken to be in memory: it is read at once.
+// The request's context ends the exchange at any point before the body's end. Trailers and httptrace are not heeded, and of the fields that belong to the connection only Close.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	for {
-		resp, kept, err := t.once(r)
-		if err == nil || !kept || !errors.Is(err, errUnsent) {
-			return resp, err
-		}
-		if r.Body == nil || r.Body == http.NoBody {
-			continue
-		}
-		if r.GetBody == nil {
-			return nil, err
-		}
-		again := *r
-		if again.Body, err = r.GetBody(); err != nil {
-			return nil, err
-		}
-		r = &again
-	}
-}
-
-// once sends the request over one connection; kept = it was one that an earlier request had used.
-func (t *Transport) once(r *http.Request) (resp *http.Response, kept bool, err error) {
-	addr, head, err := begin(r)
-	if err != nil {
-		closeBody(r)
-		return nil, false, err
-	}
-	c := t.take(addr)
-	if kept = c != nil; !kept {
-		if c, err = t.dial(r.Context(), addr); err != nil {
-			closeBody(r)
-			return nil, false, err
-		}
-	}
-	resp, err = c.roundTrip(r, head)
-	return resp, kept, err
-}
-
-func (t *Transport) dial(ctx context.Context, addr string) (*conn, error) {
-	nc, err := t.Dial(ctx, "tcp", addr)
+	m, err := compose(r)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(t, addr, nc), nil
+	defer m.free()
+	defer m.close()
+	for {
+		resp, kept, err := t.once(m)
+		if err == nil || !kept || !errors.Is(err, errUnsent) {
+			return resp, err
+		}
+	}
+}
+
+// once sends the message over one connection; kept = it was one that an earlier request had used.
+func (t *Transport) once(m *message) (resp *http.Response, kept bool, err error) {
+	ctx := m.r.Context()
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	c := t.take(m.addr)
+	if kept = c != nil; !kept {
+		nc, err := t.Dial(ctx, "tcp", m.addr)
+		if err != nil {
+			return nil, false, cmp.Or(ctx.Err(), err)
+		}
+		c = newConn(t, m.addr, nc)
+	}
+	resp, err = c.roundTrip(m)
+	return resp, kept, err
 }
 
 // take returns the idle connection that was used last and still lives; nil = there is none.
 func (t *Transport) take(addr string) *conn {
 	for {
 		t.mu.Lock()
+		t.shut = false
 		all := t.idle[addr]
 		if len(all) == 0 {
 			t.mu.Unlock()
@@ -88,7 +75,7 @@ func (t *Transport) take(addr string) *conn {
 		all[len(all)-1] = nil
 		t.idle[addr] = all[:len(all)-1]
 		t.mu.Unlock()
-		if c.alive() {
+		if c.ear.silent() {
 			return c
 		}
 		c.close()
@@ -99,7 +86,7 @@ func (t *Transport) take(addr string) *conn {
 func (t *Transport) keep(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.idle[c.addr]) >= t.MaxIdle {
+	if t.shut || len(t.idle[c.addr]) >= t.MaxIdle {
 		c.close()
 		return
 	}
@@ -139,10 +126,11 @@ func (t *Transport) reap() {
 	}
 }
 
-// CloseIdleConnections closes what is kept; requests in flight go on.
+// CloseIdleConnections closes what is kept. Requests in flight go on; their connections are closed after them, unless more is asked meanwhile.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.shut = true
 	for _, all := range t.idle {
 		for _, c := range all {
 			c.close()
@@ -153,23 +141,4 @@ func (t *Transport) CloseIdleConnections() {
 		t.timer.Stop()
 		t.timer = nil
 	}
-}
-
-func closeBody(r *http.Request) {
-	if r.Body != nil {
-		r.Body.Close()
-	}
-}
-
-// address is where a URL's host is reached.
-func address(u *url.URL) (string, error) {
-	host, err := httpguts.PunycodeHostPort(u.Host)
-	if err != nil {
-		return "", err
-	}
-	if u.Port() != "" {
-		return host, nil
-	}
-	name, err := httpguts.PunycodeHostPort(u.Hostname())
-	return net.JoinHostPort(name, "80"), err
 }

@@ -28,7 +28,8 @@ func serveEmbedded(w *world, protocols *http.Protocols) *embedded {
 	e.handler.Dial = w.net.Dial
 	e.server = &http.Server{Handler: e.handler, ErrorLog: log.New(io.Discard, "", 0), Protocols: protocols}
 	l := w.net.Listen(gatewayName)
-	go func() { e.served <- e.server.Serve(l) }()
+	in := httpproxy.Listen(e.server, l)
+	go func() { e.served <- e.server.Serve(in) }()
 	return e
 }
 

@@ -186,7 +186,7 @@ func (e *envoyPlane) start(ctx context.Context, failed func(error)) error {
 	})
 	for i, h := range []*http.Server{e.claim, e.edge} {
 		e.running.Go(func() {
-			if err := h.Serve(e.listen[1+i]); !errors.Is(err, http.ErrServerClosed) {
+			if err := h.Serve(httpproxy.Listen(h, e.listen[1+i])); !errors.Is(err, http.ErrServerClosed) {
 				failed(fmt.Errorf("executor: %w", err))
 			}
 		})

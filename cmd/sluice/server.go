@@ -191,7 +191,7 @@ func (s *server) startPlane(p *policies.Policy) error {
 		if s.cert != nil {
 			return s.data.ServeTLS(data, "", "")
 		}
-		return s.data.Serve(data)
+		return s.data.Serve(httpproxy.Listen(s.data, data))
 	})
 	return nil
 }

@@ -209,7 +209,7 @@ func (p *Plane) serve(o Options) {
 	for at, h := range map[string]http.Handler{p.Params.Claim: claim, p.Params.Edge: p.Executor.Edge()} {
 		s := &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelDebug)}
 		servers = append(servers, s)
-		l := open(at)
+		l := httpproxy.Listen(s, open(at))
 		running.Go(func() { _ = s.Serve(l) })
 	}
 	p.stop = append(p.stop, func() {

@@ -354,8 +354,8 @@ func (c *call) begin() error {
 	}
 	c.sent = true
 	status, fields := c.x.ResponseHead()
-	h := c.w.Header()
-	if setHeader(h, fields); h["Content-Type"] == nil {
+	c.setHead(fields)
+	if h := c.w.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // the upstream said none: the server must not guess one
 	}
 	c.w.WriteHeader(status)
@@ -369,10 +369,9 @@ func (c *call) reply(r *proxy.Reply) {
 	c.quiet.lock()
 	defer c.quiet.unlock()
 	c.sent = true
-	h := c.w.Header()
-	setHeader(h, r.Header)
+	c.setHead(r.Header)
 	if r.Close {
-		h.Set("Connection", "close")
+		c.w.Header().Set("Connection", "close")
 		// net/http would wait for the rest of a body that nobody reads, for as long as the client likes.
 		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(lingerTime)) // not supported = nothing to wait for
 	}

@@ -58,7 +58,7 @@ func (q *quiet) fire() {
 		return
 	case status != 0 && !q.c.sent:
 		q.c.sent = true
-		setHeader(q.c.w.Header(), fields)
+		q.c.setHead(fields)
 		q.c.w.WriteHeader(status)
 	case !q.c.sent: // it is just about to be
 		return

@@ -1,0 +1,96 @@
+package httpproxy
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/sluice-gateway/sluice/proxy"
+)
+
+// Listen returns the listener to serve s on, and prepares s: on a connection in the clear, what net/http does not have to know of an answer's head is written past it.
+// Its map of a dozen fields, grown, copied and sorted for each answer, is dearer than all of the limits that these fields tell of. The handler works without as well.
+func Listen(s *http.Server, l net.Listener) net.Listener {
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, clientKey{}, c) }
+	return listener{l}
+}
+
+type clientKey struct{}
+
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &client{Conn: c}, nil
+}
+
+// client is a client's connection.
+type client struct {
+	net.Conn
+	next *lines // of the answer whose head comes next; nil = none. It belongs to whoever may write
+}
+
+// lines are fields of an answer's head as they are written, and the memory to write them with.
+type lines struct{ text, out []byte }
+
+var linesPool = sync.Pool{New: func() any { return new(lines) }}
+
+// Write writes what net/http writes, and the waiting lines behind the status line of an answer.
+func (c *client) Write(p []byte) (int, error) {
+	if c.next == nil || !opens(p) {
+		return c.Conn.Write(p)
+	}
+	l := c.next
+	c.next = nil
+	defer linesPool.Put(l)
+	first := bytes.IndexByte(p, '\n') + 1
+	l.out = append(append(append(l.out[:0], p[:first]...), l.text...), p[first:]...)
+	n, err := c.Conn.Write(l.out)
+	if n > first {
+		n = max(first, n-len(l.text))
+	}
+	return n, err
+}
+
+// CloseWrite is what net/http does before it closes a connection whose client is still sending.
+func (c *client) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// opens reports whether bytes begin an answer that is not an interim one (1xx): net/http writes a status line at the beginning of a write.
+func opens(p []byte) bool {
+	const line = "HTTP/1.1 200 "
+	return len(p) > len(line) && bytes.HasPrefix(p, []byte(line[:len("HTTP/1.")])) && p[len("HTTP/1.1 ")] != '1' && bytes.IndexByte(p, '\n') > 0
+}
+
+// setHead adds the fields to the answer's head.
+func (c *call) setHead(fields []proxy.Field) {
+	to, ok := c.r.Context().Value(clientKey{}).(*client)
+	if !ok || c.r.ProtoMajor != 1 {
+		setHeader(c.w.Header(), fields)
+		return
+	}
+	if to.next == nil {
+		to.next = linesPool.Get().(*lines)
+	}
+	text := to.next.text[:0]
+	for i, f := range fields {
+		if !strings.HasPrefix(f.Name, "X-") || !httpguts.ValidHeaderFieldName(f.Name) || !httpguts.ValidHeaderFieldValue(f.Value) {
+			setHeader(c.w.Header(), fields[i:i+1])
+			continue
+		}
+		text = append(append(append(append(text, f.Name...), ": "...), f.Value...), "\r\n"...)
+	}
+	to.next.text = text
+}

@@ -67,7 +67,7 @@ func TestFast(t *testing.T) {
 	}
 }
 
-// checkWords compares wordAt with tokenAt wherever a word may begin.
+// checkWords compares wordAt and longAt with tokenAt wherever a word may begin.
 func checkWords(t *testing.T, s string) {
 	t.Helper()
 	for i := range len(s) {
@@ -81,6 +81,9 @@ func checkWords(t *testing.T, s string) {
 		}
 		if camel(s[i:end]) && !name || end < len(s) && s[end] == '_' && !name {
 			t.Fatalf("%q at %d looks like a name", s, i)
+		}
+		if h, end := longAt(s, i); end > i && (h != want || end != stop || name) {
+			t.Fatalf("%q at %d: a long word ends at %d, want %d; the same hash: %t; name: %t", s, i, end, stop, h == want, name)
 		}
 	}
 }

@@ -27,9 +27,9 @@ func (s *scan) letters(t string, i int) int {
 		var k uint64
 		if next := t[end]; next < '0' && next != '\'' && capitals <= 0xFF {
 			k = mix(fnvOffset ^ folded&word)
-			upper := int(capitals >> 5)
-			s.tally[tallyUpper] += upper
-			s.tally[tallyLower] += end - i - upper
+			s.tally.letters(end-i, int(capitals>>5))
+		} else if k, end = longAt(t, i); end > i {
+			s.tally.letters(end-i, int(capitals>>5))
 		} else {
 			var name bool
 			if k, end, name = wordAt(t, i); end-i >= blobBytes {
@@ -71,4 +71,27 @@ func (s *scan) letters(t string, i int) int {
 // relied on.
 func noLetter(x, folded uint64) uint64 {
 	return (x | (folded + (0x7F-'z')*each) | ^(folded + (0x80-'a')*each)) & highBit
+}
+
+// longAt reads the word at i of eight to 15 ASCII letters, none of them a capital but the first, as wordAt does. It ends at i where there is no such
+// word, or what is behind it may belong to it.
+func longAt(t string, i int) (h uint64, end int) {
+	if len(t)-i < 16 {
+		return 0, i
+	}
+	x, y := eight(t[i:]), eight(t[i+8:])
+	a, b := x|lowerCase, y|lowerCase
+	if noLetter(x, a) != 0 {
+		return 0, i
+	}
+	rest := noLetter(y, b) | 1<<63
+	word := (rest ^ (rest - 1)) >> 8
+	end = i + 8 + bits.TrailingZeros64(rest)/8
+	if next := t[end]; next >= '0' || next == '\'' || (x^a)>>8|(y^b)&word != 0 {
+		return 0, i
+	}
+	if h = mix(fnvOffset ^ a); word != 0 {
+		h = mix(h ^ b&word)
+	}
+	return h, end
 }

@@ -42,7 +42,7 @@ func reasons(weights, z *[numDense]float32, share float32) (top [numReasons]Reas
 	}
 	for g := 1; g < len(features.names); g++ {
 		r := Reason{Feature(g), share * sums[g]}
-		if abs(r.Gain) < leastReason {
+		if a := abs(r.Gain); a < leastReason || a <= abs(top[numReasons-1].Gain) {
 			continue
 		}
 		for i := range top {

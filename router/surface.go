@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// tally counts bytes by kind.
-type tally [numTallies]int
+// tally counts bytes by kind. There is room for more kinds than there are: a power of two, so that a mask tells the compiler that a kind is one.
+type tally [32]int
 
 // Kinds of bytes that a tally counts.
 const (
@@ -27,7 +27,6 @@ const (
 	tallyDollar
 	tallyBackslash
 	tallyRest
-	numTallies
 )
 
 // tallyKinds tells the kind that a tally counts a byte as.
@@ -56,7 +55,13 @@ var tallyKinds = func() (t [256]uint8) {
 	return t
 }()
 
-func (t *tally) count(c byte) { t[tallyKinds[c]]++ }
+func (t *tally) count(c byte) { t[tallyKinds[c]&31]++ }
+
+// letters counts n letters, some of them upper case.
+func (t *tally) letters(n, upper int) {
+	t[tallyUpper] += upper
+	t[tallyLower] += n - upper
+}
 
 // add counts a text's bytes.
 func (t *tally) add(s string) {

@@ -34,19 +34,18 @@ const piece = 32 << 10
 var buffers = sync.Pool{New: func() any { b := make([]byte, piece); return &b }}
 
 // compose makes a request's message. It is the only check of what callers put into one: nothing may end its line, and no two may disagree about where the body ends.
-// The body is closed, or the message's to close.
-func compose(r *http.Request) (*message, error) {
-	m := &message{r: r}
-	err := m.compose()
-	if err != nil {
-		m.free()
-		closeBody(r)
-		return nil, err
+// The body is closed then, or the message's to close.
+func (m *message) compose(r *http.Request) error {
+	m.r = r
+	err := m.begin()
+	if err != nil && r.Body != nil {
+		m.rest = nil
+		r.Body.Close()
 	}
-	return m, nil
+	return err
 }
 
-func (m *message) compose() (err error) {
+func (m *message) begin() (err error) {
 	r := m.r
 	if r.URL == nil || r.URL.Scheme != "http" {
 		return errors.New("http1: a URL that is not of plain http")
@@ -72,7 +71,7 @@ func (m *message) compose() (err error) {
 func (m *message) load() error {
 	b := m.first[:cap(m.first)]
 	room := b[len(m.first):]
-	n, err := io.ReadFull(m.rest, room[:min(int64(len(room)), m.left+1)]) // one more tells that there are too many
+	n, err := io.ReadFull(m.rest, room[:1+min(int64(len(room))-1, m.left)]) // one more tells that there are too many
 	m.first, m.left = b[:len(m.first)+n], m.left-int64(n)
 	switch {
 	case m.left < 0:
@@ -118,12 +117,6 @@ func length(r *http.Request) int64 {
 		return -1
 	}
 	return max(r.ContentLength, 0)
-}
-
-func closeBody(r *http.Request) {
-	if r.Body != nil {
-		r.Body.Close()
-	}
 }
 
 // address is where a URL's host is reached.

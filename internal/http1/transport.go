@@ -29,14 +29,14 @@ var errUnsent = errors.New("http1: the connection was closed before the request 
 // RoundTrip sends the request and returns with its answer's head; the body is the caller's to close. A body with GetBody is taken to be in memory: it is read at once.
 // The request's context ends the exchange at any point before the body's end. Trailers and httptrace are not heeded, and of the fields that belong to the connection only Close.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	m, err := compose(r)
-	if err != nil {
+	var m message
+	defer m.free()
+	if err := m.compose(r); err != nil {
 		return nil, err
 	}
-	defer m.free()
 	defer m.close()
 	for {
-		resp, kept, err := t.once(m)
+		resp, kept, err := t.once(&m)
 		if err == nil || !kept || !errors.Is(err, errUnsent) {
 			return resp, err
 		}

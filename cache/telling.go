@@ -1,7 +1,5 @@
 package cache
 
-import "slices"
-
 // Form is what the answer depends on that a client gets of an entry, beside the entry.
 type Form struct {
 	Stream bool // it wants a stream
@@ -39,18 +37,16 @@ func (e *Entry) Tell(f Form, body []byte, t Telling) {
 	e.told[f.index()].Store(&t)
 }
 
-// Told returns what the last one got who wanted the form, and with it the body, which must not be changed; nil = nobody is known.
-func (e *Entry) Told(f Form) (t *Telling, body []byte) {
+// Told returns what the last one got who wanted the form, and with it the body in two parts, which must not be changed; nil = nobody is known.
+func (e *Entry) Told(f Form) (t *Telling, body, rest []byte) {
 	t = e.told[f.index()].Load()
 	switch {
 	case t == nil:
-		return nil, nil
+		return nil, nil, nil
 	case t.from == t.to:
-		return t, e.Body
-	case t.to == len(e.Body):
-		return t, e.Body[:t.from]
+		return t, e.Body, nil
 	}
-	return t, slices.Concat(e.Body[:t.from], e.Body[t.to:])
+	return t, e.Body[:t.from], e.Body[t.to:]
 }
 
 // common is how many bytes a and b begin with alike, commonEnd how many they end with.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/sluice-gateway/sluice/policies"
@@ -28,8 +29,17 @@ type Reply struct {
 	Status int
 	Header []Field
 	Body   []byte
+	Rest   []byte // of the body, which follows: a recorded answer is not copied to leave a part of it out
 	// Close says that the request's body was not read, so the connection cannot be used again.
 	Close bool
+}
+
+// Whole returns the body in one piece.
+func (r *Reply) Whole() []byte {
+	if len(r.Rest) == 0 {
+		return r.Body
+	}
+	return slices.Concat(r.Body, r.Rest)
 }
 
 // BodyMode says how a plane hands over the request's body.

@@ -377,7 +377,7 @@ func (c *playing) head() {
 }
 
 func (c *playing) reply(r *proxy.Reply) {
-	c.answer.Status, c.answer.Header, c.answer.Body = r.Status, header(r.Header), r.Body
+	c.answer.Status, c.answer.Header, c.answer.Body = r.Status, header(r.Header), r.Whole()
 }
 
 func header(fields []proxy.Field) http.Header {

@@ -25,14 +25,14 @@ func (x *Exchange) replay(e *cache.Entry) *Reply {
 	x.openCodecs(a)
 	a.doubt = nil // it was doubted when it came
 	form := cache.Form{Stream: x.env.Stream, Usage: x.env.UsageAsked}
-	t, body := e.Told(form)
+	t, body, rest := e.Told(form)
 	if t != nil {
 		a.rec.ResponseID, a.rec.ResponseModel, a.rec.Finish = t.ResponseID, t.ResponseModel, t.Finish
 		if x.streams(a) {
 			x.commit(a.status)
 		}
 		x.complete(a)
-		x.finish(body, 0, a)
+		x.finish(len(body)+len(rest), a)
 	} else {
 		var v Verdict
 		if body, v = x.reread(e); v.Action != Done || x.rec.Outcome != "ok" {
@@ -46,7 +46,7 @@ func (x *Exchange) replay(e *cache.Entry) *Reply {
 	r.Cache, r.Tier, r.Model, r.Provider = cacheHit, planned.Tier, planned.Model.Key, planned.Model.Provider.Name
 	r.ResponseID, r.ResponseModel, r.Finish = a.rec.ResponseID, a.rec.ResponseModel, a.rec.Finish
 	x.caching.age = max(0, now.Sub(e.Stored))
-	return &Reply{Status: r.Status, Header: x.clientFields(a.head), Body: body}
+	return &Reply{Status: r.Status, Header: x.clientFields(a.head), Body: body, Rest: rest}
 }
 
 // rereadPiece is how much of a recorded stream is decoded at once: its events are many, and none of them stays.

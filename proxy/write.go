@@ -98,7 +98,8 @@ func (x *Exchange) writeEvents(dst, chunk []byte, end bool) ([]byte, Verdict) {
 		}
 		if e.Kind == llm.EventEnd {
 			x.complete(a)
-			return x.finish(dst, from, a)
+			x.finish(len(dst)-from, a)
+			return dst, Verdict{Action: Done}
 		}
 	}
 	if err != nil {
@@ -149,14 +150,13 @@ func (x *Exchange) streams(a *attempt) bool {
 	return a.stream || x.env.Stream
 }
 
-// finish closes an answer. A JSON body leaves in one piece, with its length.
-func (x *Exchange) finish(dst []byte, from int, a *attempt) ([]byte, Verdict) {
+// finish closes an answer with its last n bytes. A JSON body leaves in one piece, with its length.
+func (x *Exchange) finish(n int, a *attempt) {
 	if !x.streams(a) {
 		x.commit(a.status)
-		a.head = append(a.head, Field{"Content-Length", strconv.Itoa(len(dst) - from)})
+		a.head = append(a.head, Field{"Content-Length", strconv.Itoa(n)})
 	}
-	x.rec.BytesOut += int64(len(dst) - from)
-	return dst, Verdict{Action: Done}
+	x.rec.BytesOut += int64(n)
 }
 
 // observe reads what a record needs of an event.

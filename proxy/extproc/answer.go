@@ -231,14 +231,14 @@ func rendered(reply *proxy.Reply, instead http.Header) *answer {
 		for name := range instead {
 			a.drop(name)
 		}
-		a.replace(reply.Body)
+		a.replace(reply.Whole())
 	}
 	return a
 }
 
 // immediate has Envoy send a reply of ours. Its details begin with what local_reply_config leaves alone.
 func immediate(reply *proxy.Reply, code string) *answer {
-	a := &answer{wire.Answer{Status: reply.Status, Details: wire.DetailsPrefix + cmp.Or(code, "reply"), Body: reply.Body}}
+	a := &answer{wire.Answer{Status: reply.Status, Details: wire.DetailsPrefix + cmp.Or(code, "reply"), Body: reply.Whole()}}
 	a.copy(reply.Header...)
 	return a
 }

@@ -377,7 +377,7 @@ func (c *call) reply(r *proxy.Reply) {
 	}
 	c.w.WriteHeader(r.Status)
 	if c.r.Method != http.MethodHead {
-		c.deliver(r.Body)
+		c.deliver(r.Body, r.Rest)
 	}
 }
 
@@ -385,9 +385,9 @@ func (c *call) reply(r *proxy.Reply) {
 const replyPiece = 64 << 10
 
 // deliver writes the body of a reply. A long one, which is a recorded answer, goes piece by piece: a client has unreadTime for each.
-func (c *call) deliver(p []byte) {
+func (c *call) deliver(p, rest []byte) {
 	rc := http.NewResponseController(c.w)
-	long := len(p) > replyPiece
+	long := len(p)+len(rest) > replyPiece
 	for len(p) > 0 {
 		n := min(len(p), replyPiece)
 		if long {
@@ -396,7 +396,9 @@ func (c *call) deliver(p []byte) {
 		if _, err := c.w.Write(p[:n]); err != nil || long && rc.Flush() != nil {
 			return
 		}
-		p = p[n:]
+		if p = p[n:]; len(p) == 0 {
+			p, rest = rest, nil
+		}
 	}
 	if long {
 		_ = rc.SetWriteDeadline(time.Time{})

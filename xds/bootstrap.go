@@ -108,12 +108,11 @@ func (b *builder) bootstrap() *bootstrapv3.Bootstrap {
 	return m
 }
 
-func (b *builder) node() string { return cmp.Or(b.NodeID, "sluice") }
+func (b *builder) node() string { return cmp.Or(b.NodeID, wire.Node) }
 
-// controlCluster is the way to the control plane. Every stream on it says which Envoy it is from, so that the stage can serve each by the
-// policy that it has.
+// controlCluster is the way to the control plane. Every stream on it says which Envoy it is from, unless that is wire.Node, so that the stage can
+// serve each by the policy that it has.
 func (b *builder) controlCluster() *clusterv3.Cluster {
-	who := &headerv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{write(wire.HeaderNode, b.node())}}
 	options := &corev3.Http2ProtocolOptions{
 		MaxConcurrentStreams:    number(cmp.Or(b.Streams, 10_000)),
 		InitialStreamWindowSize: number(1 << 20), InitialConnectionWindowSize: number(16 << 20),
@@ -121,7 +120,11 @@ func (b *builder) controlCluster() *clusterv3.Cluster {
 	if !filepath.IsAbs(b.Control) { // a socket closes with its process; given up while that is only slow, the logs in it were lost
 		options.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: seconds(30), Timeout: seconds(10)}
 	}
-	return b.ours(wire.ClusterControl, b.Control, &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: http2(options), HttpFilters: b.upstreamFilters(who)})
+	protocol := &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: http2(options)}
+	if b.node() != wire.Node {
+		protocol.HttpFilters = b.upstreamFilters(&headerv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{write(wire.HeaderNode, b.node())}})
+	}
+	return b.ours(wire.ClusterControl, b.Control, protocol)
 }
 
 // overload gives memory back before it is short, and then refuses instead of being killed.

@@ -39,7 +39,7 @@ type Params struct {
 	LogHeaders   []string                        // response headers that the log of attempts holds, lower case
 	StageTimeout time.Duration                   // for one message of the stage; 0 = 5 s
 
-	NodeID      string // bootstrap: the Envoy's name; "" = sluice
+	NodeID      string // bootstrap: the Envoy's name; "" = wire.Node
 	Admin       string // bootstrap: a Unix socket's absolute path, or a loopback host:port
 	Heap        uint64 // bootstrap: bytes at which Envoy is full; 0 = 2 GiB
 	Connections int64  // bootstrap: downstream connections at once; 0 = 20,000

@@ -15,6 +15,8 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -25,6 +27,7 @@ import (
 type Options struct {
 	Logger     *slog.Logger                         // default slog.Default()
 	Register   func(grpc.ServiceRegistrar)          // further services on the same sockets: ext_proc, access logs
+	Codec      encoding.CodecV2                     // by which their messages are read and written; default gRPC's own
 	Rejected   func(node, kind string, r Rejection) // called once for each refusal, for metrics
 	MaxMessage int                                  // bytes of one gRPC message; default 64 MiB, must exceed body_limit
 	MaxStreams uint32                               // concurrent streams of one connection; default 16,384
@@ -64,6 +67,7 @@ const streamWorkers = 256
 // Serve answers on every listener until ctx ends or one of them fails; then streams have Grace to end. It closes the listeners.
 func (s *Server) Serve(ctx context.Context, on ...net.Listener) error {
 	g := grpc.NewServer(
+		grpc.ForceServerCodecV2(cmp.Or(s.o.Codec, encoding.GetCodecV2(proto.Name))),
 		grpc.MaxRecvMsgSize(s.o.MaxMessage), grpc.MaxSendMsgSize(s.o.MaxMessage),
 		grpc.MaxConcurrentStreams(s.o.MaxStreams),
 		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(16<<20),

@@ -97,7 +97,7 @@ func newEnvoyPlane(s *server, o envoyFlags, executor *httpproxy.Handler) (*envoy
 	}
 	table := proxy.NewTable()
 	e.stage = extproc.New(extproc.Options{Gateway: s.gateway, Table: table, Clusters: e.cluster, Snapshot: e.serving, Logger: s.log, Panicked: s.panicked})
-	e.control = xds.NewServer(xds.Options{Logger: s.log, Register: e.stage.Register, MaxMessage: int(max(64<<20, p.Server.BodyLimit+roomForHead)), Grace: time.Second})
+	e.control = xds.NewServer(xds.Options{Logger: s.log, Register: e.stage.Register, Codec: extproc.Codec(), MaxMessage: int(max(64<<20, p.Server.BodyLimit+roomForHead)), Grace: time.Second})
 	quiet := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
 	e.plane = executor
 	e.claim = &http.Server{Handler: executor.Executor(table), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 2 * headerBytes, ErrorLog: quiet}

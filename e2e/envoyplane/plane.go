@@ -180,7 +180,7 @@ func (p *Plane) assemble(o Options) {
 		o.Stage(&so)
 	}
 	p.Stage = extproc.New(so)
-	p.Control = xds.NewServer(xds.Options{Logger: p.log, Register: p.Stage.Register, MaxMessage: int(max(64<<20, o.Policy.Server.BodyLimit+16<<20)), Grace: 100 * time.Millisecond})
+	p.Control = xds.NewServer(xds.Options{Logger: p.log, Register: p.Stage.Register, Codec: extproc.Codec(), MaxMessage: int(max(64<<20, o.Policy.Server.BodyLimit+16<<20)), Grace: 100 * time.Millisecond})
 }
 
 // serve opens the sockets.

@@ -139,8 +139,11 @@ func (e *Entry) Headers() http.Header {
 	return h
 }
 
-// Entries are those of a StreamAccessLogsMessage.
-func Entries(b []byte) iter.Seq[*Entry] {
+// Log is a StreamAccessLogsMessage.
+type Log []byte
+
+// Entries are those of the message.
+func (b Log) Entries() iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
 		for f, v := range fields(in(b, 2).bytes) {
 			if e := parseEntry(v.bytes); f == 1 && !yield(&e) {

@@ -136,29 +136,41 @@ type Answer struct {
 	Mode     Mode     // in place of the configured one; nil = that
 }
 
-// Encode returns the message as it goes to Envoy.
-func (a *Answer) Encode() []byte {
-	b := make([]byte, 0, 512+len(a.Body))
+// Size is about how many bytes Append appends.
+func (a *Answer) Size() int {
+	return 128 + len(a.Body) + len(a.Metadata) + len(a.Chain) + a.mutationSize()
+}
+
+// Append appends the message as it goes to Envoy.
+func (a *Answer) Append(b []byte) []byte {
+	mutation := a.mutationSize()
 	if a.Status != 0 {
-		reply := appendBytes(make([]byte, 0, 256+len(a.Body)), 1, appendNumber(nil, 1, uint64(a.Status)))
-		reply = appendBytes(appendBytes(reply, 2, a.mutation()), 3, a.Body)
-		return appendBytes(b, 7, appendText(reply, 5, a.Details))
+		status := appendNumber(make([]byte, 0, 8), 1, uint64(a.Status))
+		b = appendHead(b, 7, sizeOf(1, len(status))+sizeOf(2, mutation)+sizeOf(3, len(a.Body))+sizeOf(5, len(a.Details)))
+		b = a.mutation(appendHead(appendBytes(b, 1, status), 2, mutation))
+		return appendText(appendBytes(b, 3, a.Body), 5, a.Details)
 	}
-	common := make([]byte, 0, 256+len(a.Body))
-	if len(a.Set)+len(a.Remove) > 0 {
-		common = appendBytes(common, 2, a.mutation())
+	common := 0
+	if mutation > 0 {
+		common += sizeOf(2, mutation)
 	}
 	if a.Replaced {
-		common = protowire.AppendTag(common, 3, protowire.BytesType)
-		common = protowire.AppendVarint(common, uint64(protowire.SizeTag(1)+protowire.SizeBytes(len(a.Body))))
-		common = appendBytes(common, 1, a.Body)
+		common += sizeOf(3, sizeOf(1, len(a.Body)))
 	}
 	if a.Reroute {
-		common = appendNumber(common, 5, 1)
+		common += protowire.SizeTag(5) + protowire.SizeVarint(1)
 	}
-	b = protowire.AppendTag(b, a.To-1, protowire.BytesType) // the answer to each kind has the number before it
-	b = protowire.AppendVarint(b, uint64(protowire.SizeTag(1)+protowire.SizeBytes(len(common))))
-	b = appendBytes(b, 1, common)
+	b = appendHead(b, a.To-1, sizeOf(1, common)) // the answer to each kind has the number before it
+	b = appendHead(b, 1, common)
+	if mutation > 0 {
+		b = a.mutation(appendHead(b, 2, mutation))
+	}
+	if a.Replaced {
+		b = appendBytes(appendHead(b, 3, sizeOf(1, len(a.Body))), 1, a.Body)
+	}
+	if a.Reroute {
+		b = appendNumber(b, 5, 1)
+	}
 	if a.Metadata != nil {
 		b = appendBytes(b, 8, a.Metadata)
 	}
@@ -168,27 +180,46 @@ func (a *Answer) Encode() []byte {
 	return append(b, a.Chain...)
 }
 
-// mutation is a HeaderMutation. A name that is set twice has two values; any other value of it is replaced.
-func (a *Answer) mutation() []byte {
-	const overwrite, header, raw = 2, 1, 3
-	b := make([]byte, 0, 64*(len(a.Set)+len(a.Remove)))
-	for i, h := range a.Set {
-		size := protowire.SizeTag(header) + protowire.SizeBytes(len(h.Name)) + protowire.SizeTag(raw) + protowire.SizeBytes(len(h.Value))
-		whole, action := protowire.SizeTag(header)+protowire.SizeBytes(size), uint64(overwrite)
-		if slices.ContainsFunc(a.Set[:i], func(f Header) bool { return f.Name == h.Name }) {
-			action = 0 // append
-		}
-		b = protowire.AppendTag(b, 1, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(whole+protowire.SizeTag(3)+protowire.SizeVarint(action)))
-		b = protowire.AppendTag(b, header, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(size))
-		b = appendText(appendText(b, 1, h.Name), raw, h.Value)
-		b = appendNumber(b, 3, action)
+// The fields of a HeaderValueOption and its HeaderValue, and the action that replaces any other value.
+const header, action, name, raw, overwrite = 1, 3, 1, 3, 2
+
+// mutationSize is how many bytes mutation appends; 0 = there is none.
+func (a *Answer) mutationSize() (n int) {
+	for _, h := range a.Set {
+		n += sizeOf(1, h.option())
 	}
-	for _, name := range a.Remove {
-		b = appendText(b, 2, name)
+	for _, gone := range a.Remove {
+		n += sizeOf(2, len(gone))
+	}
+	return n
+}
+
+// value and option are the sizes of the header as a HeaderValue and as a HeaderValueOption.
+func (h Header) value() int  { return sizeOf(name, len(h.Name)) + sizeOf(raw, len(h.Value)) }
+func (h Header) option() int { return sizeOf(header, h.value()) + protowire.SizeTag(action) + 1 }
+
+// mutation appends a HeaderMutation. A name that is set twice has two values; any other value of it is replaced.
+func (a *Answer) mutation(b []byte) []byte {
+	for i, h := range a.Set {
+		do := uint64(overwrite)
+		if slices.ContainsFunc(a.Set[:i], func(f Header) bool { return f.Name == h.Name }) {
+			do = 0 // append
+		}
+		b = appendHead(appendHead(b, 1, h.option()), header, h.value())
+		b = appendNumber(appendText(appendText(b, name, h.Name), raw, h.Value), action, do)
+	}
+	for _, gone := range a.Remove {
+		b = appendText(b, 2, gone)
 	}
 	return b
+}
+
+// sizeOf is how long a field of n bytes is as a whole.
+func sizeOf(f field, n int) int { return protowire.SizeTag(f) + protowire.SizeBytes(n) }
+
+// appendHead begins a field of n bytes, which are to follow.
+func appendHead(b []byte, f field, n int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, f, protowire.BytesType), uint64(n))
 }
 
 func appendBytes(b []byte, f field, v []byte) []byte {

@@ -7,7 +7,7 @@ package wire
 const (
 	HeaderID        = "x-sluice-id"         // exchange id, 32 hex digits: the join key of logs and the executor's claim
 	HeaderPrepared  = "x-sluice-prepared"   // "1" once the first attempt was written into the request
-	HeaderNode      = "x-sluice-node"       // on every gRPC stream of an Envoy: the node's id, written by its bootstrap
+	HeaderNode      = "x-sluice-node"       // on every gRPC stream of an Envoy that has a name of its own: its node's id, written by its bootstrap
 	HeaderRetries   = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
 	HeaderTarget    = "x-sluice-target"     // on an answer: a provider's cluster says that it is its upstream's
 	HeaderRequestID = "x-sluice-request-id" // on every answer of the executor
@@ -29,6 +29,9 @@ const (
 	KeyCached     = "cached"
 	DetailsPrefix = "sluice_" // of every local reply that is ours
 )
+
+// Node is the id of an Envoy that was given none. Its streams need not say so: to write a header into each costs Envoy a tenth of what a request does.
+const Node = "sluice"
 
 // Names of resources and filters that are not a provider's.
 const (

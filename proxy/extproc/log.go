@@ -15,11 +15,11 @@ import (
 // order; neither waits for the other, as each settles what it alone knows.
 func (s *Server) logs(g grpc.ServerStream) error {
 	for {
-		m, err := receive(g)
-		if err != nil {
+		var m wire.Log
+		if g.RecvMsg(&m) != nil {
 			return nil // an Envoy that went; it connects again
 		}
-		for e := range wire.Entries(m) {
+		for e := range m.Entries() {
 			s.guard(func() { s.entry(e) }, func(error) {})
 		}
 	}

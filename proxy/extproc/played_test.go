@@ -114,7 +114,7 @@ func newWorld(t testing.TB, change ...func(*extproc.Options)) *world {
 	}
 	w.executor = handler.Executor(w.table)
 	l := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(1 << 20))
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(1<<20), grpc.ForceServerCodecV2(extproc.Codec()))
 	w.server.Register(g)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()

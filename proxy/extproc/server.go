@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/sluice-gateway/sluice/internal/wire"
 	"github.com/sluice-gateway/sluice/policies"
@@ -25,7 +24,7 @@ type Options struct {
 	Gateway *proxy.Gateway
 	Table   *proxy.Table // the executor's too
 	// Clusters names the cluster by which the Envoy node reaches the provider when an answer may take limit in all. False: that Envoy has none
-	// that fits, and the executor carries. node is "" where an Envoy does not say its name.
+	// that fits, and the executor carries.
 	Clusters func(node string, p *policies.Provider, limit time.Duration) (cluster string, ok bool)
 	// Snapshot is the policy that serves the Envoy node's requests; nil = the one in force for all.
 	Snapshot func(node string) *proxy.Snapshot
@@ -66,7 +65,8 @@ func New(o Options) *Server {
 	return &Server{o: o, streams: map[*stream]struct{}{}}
 }
 
-// Register offers both services. A message of ext_proc holds a whole body, so the gRPC server must take messages somewhat larger than body_limit.
+// Register offers both services to a gRPC server whose codec is Codec. A message of ext_proc holds a whole body, so it must take messages somewhat
+// larger than body_limit.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	serve := func(service, method string, f func(grpc.ServerStream) error) {
 		r.RegisterService(&grpc.ServiceDesc{ServiceName: service, Streams: []grpc.StreamDesc{{
@@ -141,7 +141,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 
 // process serves one request's stream.
 func (s *Server) process(g grpc.ServerStream) error {
-	st := &stream{s: s, g: g}
+	st := &stream{s: s, g: g, node: wire.Node}
 	if node := metadata.ValueFromIncomingContext(g.Context(), wire.HeaderNode); len(node) == 1 {
 		st.node = node[0]
 	}
@@ -159,11 +159,11 @@ func (s *Server) process(g grpc.ServerStream) error {
 		st.close()
 	}()
 	for {
-		m, err := receive(g)
-		if err != nil {
+		var m wire.Message
+		if g.RecvMsg(&m) != nil {
 			return nil // the request's end and its abort look the same: the access log tells them apart
 		}
-		if err := st.take(wire.ParseMessage(m)); err != nil {
+		if err := st.take(m); err != nil {
 			return err
 		}
 	}
@@ -183,18 +183,4 @@ func (s *Server) guard(f func(), broken func(err error)) {
 		broken(fmt.Errorf("panic: %v", v))
 	}()
 	f()
-}
-
-// receive returns the next message of a stream as bytes. An Empty knows no field, and what a message does not know it keeps as it came.
-func receive(g grpc.ServerStream) ([]byte, error) {
-	m := new(emptypb.Empty)
-	err := g.RecvMsg(m)
-	return m.ProtoReflect().GetUnknown(), err
-}
-
-// send is the same the other way.
-func send(g grpc.ServerStream, b []byte) error {
-	m := new(emptypb.Empty)
-	m.ProtoReflect().SetUnknown(b)
-	return g.SendMsg(m)
 }

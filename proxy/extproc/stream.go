@@ -84,7 +84,7 @@ func (st *stream) say(f func() *answer) error {
 	if r == nil {
 		return nil
 	}
-	return send(st.g, r.Encode())
+	return st.g.SendMsg(&r.Answer)
 }
 
 // step runs f if the exchange is still this stage's, and returns what f says.

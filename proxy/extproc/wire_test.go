@@ -62,7 +62,7 @@ func FuzzEntries(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		for e := range wire.Entries(raw) {
+		for e := range wire.Log(raw).Entries() {
 			e.ID()
 		}
 		m := new(accesslog.StreamAccessLogsMessage)
@@ -74,7 +74,7 @@ func FuzzEntries(f *testing.F) {
 			return
 		}
 		n := 0
-		for e := range wire.Entries(raw) {
+		for e := range wire.Log(raw).Entries() {
 			want := m.GetHttpLogs().LogEntry[n]
 			c, r := want.GetCommonProperties(), want.GetResponse()
 			usage := c.GetMetadata().GetFilterMetadata()[wire.MetadataUsage].GetFields()[wire.KeyInput].GetNumberValue()
@@ -96,7 +96,7 @@ func TestAnswer(t *testing.T) {
 	a := wire.Answer{To: wire.RequestBody, Set: []wire.Header{{Name: "a", Value: "1"}, {Name: "a", Value: "2"}}, Remove: []string{"b"}, Body: []byte("new"), Replaced: true, Reroute: true,
 		Metadata: wire.Picked("10.0.0.1:80"), Chain: wire.Chain("target"), Mode: wire.AnswerWhole}
 	r := new(ext.ProcessingResponse)
-	if err := proto.Unmarshal(a.Encode(), r); err != nil {
+	if err := proto.Unmarshal(a.Append(nil), r); err != nil {
 		t.Fatal(err)
 	}
 	common := r.GetRequestBody().GetResponse()

@@ -274,23 +274,18 @@ func (b *builder) healthChecks(p *policies.Provider) []*corev3.HealthCheck {
 	}}
 }
 
-// executors makes the clusters of our own HTTP plane. The one that claims gets the id from metadata: whatever an attempt before it did to
-// the headers, it cannot take another exchange's.
+// executors makes the clusters of our own HTTP plane. The one that claims goes by the id's header, which no client and no attempt before can write.
 func (b *builder) executors() {
 	if b.filter {
-		b.cluster(b.executor(wire.ClusterExecutor, b.Claim, write(wire.HeaderID, exchangeID)), policies.Position{})
+		b.cluster(b.executor(wire.ClusterExecutor, b.Claim), policies.Position{})
 	}
 	b.cluster(b.executor(wire.ClusterEdge, b.Edge), policies.Position{})
 }
 
-func (b *builder) executor(name, at string, mutations ...*mutationv3.HeaderMutation) *clusterv3.Cluster {
-	options := &httpv3.HttpProtocolOptions{
+func (b *builder) executor(name, at string) *clusterv3.Cluster {
+	return b.ours(name, at, &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(socketIdle)}, UpstreamProtocolOptions: http1(),
-	}
-	if len(mutations) > 0 {
-		options.HttpFilters = b.upstreamFilters(&headerv3.Mutations{RequestMutations: mutations})
-	}
-	return b.ours(name, at, options)
+	})
 }
 
 // ours is a cluster of this gateway's own servers: a Unix socket, or an address with mutual TLS.
@@ -373,7 +368,7 @@ func (b *builder) httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
 }
 
 // exchangeID is the id that the stage gave the request, as a header's value: nothing where it gave none.
-const exchangeID = "%DYNAMIC_METADATA(" + wire.MetadataLog + ":" + wire.KeyID + ")%"
+const exchangeID = "%REQ(" + wire.HeaderID + ")%"
 
 // overwrite writes a header whatever it was.
 func overwrite(header, value string) *corev3.HeaderValueOption {

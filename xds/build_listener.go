@@ -22,8 +22,6 @@ import (
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -116,18 +114,12 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		return []*hcmv3.HttpFilter{b.httpFilter("envoy.filters.http.router", router)}
 	}
 	log := b.grpcLog("attempts", 0)
-	log.AdditionalRequestHeadersToLog, log.AdditionalResponseHeadersToLog = []string{wire.HeaderID}, slices.Sorted(slices.Values(b.LogHeaders))
-	// An attempt's entry has no metadata: the id's header tells those of the stage from the executor's own. One that succeeded says nothing that the
-	// answer's head has not said; one without an answer has the status 0.
-	staged := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_HeaderFilter{
-		HeaderFilter: &accesslogv3.HeaderFilter{Header: &routev3.HeaderMatcher{
-			Name: wire.HeaderID, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
-		}},
-	}}
+	log.AdditionalResponseHeadersToLog = slices.Sorted(slices.Values(b.LogHeaders))
+	// One that succeeded says nothing that the answer's head has not said; one without an answer has the status 0.
 	failed := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_OrFilter{OrFilter: &accesslogv3.OrFilter{Filters: []*accesslogv3.AccessLogFilter{
 		statusIs(accesslogv3.ComparisonFilter_GE, 300), statusIs(accesslogv3.ComparisonFilter_LE, 199),
 	}}}}
-	router.UpstreamLog = []*accesslogv3.AccessLog{b.logger(log, both(staged, failed))}
+	router.UpstreamLog = []*accesslogv3.AccessLog{b.logger(log, both(staged(), failed))}
 	filters := []*hcmv3.HttpFilter{b.httpFilter(wire.FilterProcessor, b.processor())}
 	if b.readsUsage() {
 		filters = append(filters, b.httpFilter(usageFilter, b.usage()))
@@ -147,7 +139,7 @@ func (b *builder) processor() *extprocv3.ExternalProcessor {
 		MessageTimeout: durationpb.New(b.StageTimeout), AllowModeOverride: true,
 		MutationRules: &mutationv3.HeaderMutationRules{AllowAllRouting: yes(), AllowEnvoy: yes()},
 		MetadataOptions: &extprocv3.MetadataOptions{ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{
-			Untyped: []string{wire.MetadataLog, wire.MetadataLB}, Typed: []string{wire.MetadataChain},
+			Untyped: []string{wire.MetadataLB}, Typed: []string{wire.MetadataChain},
 		}},
 	}
 }
@@ -178,7 +170,7 @@ func (b *builder) grpcLog(name string, buffer uint32) *grpclogv3.HttpGrpcAccessL
 	return &grpclogv3.HttpGrpcAccessLogConfig{CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
 		LogName: name, TransportApiVersion: corev3.ApiVersion_V3, GrpcService: control(nil),
 		BufferFlushInterval: seconds(0.1), BufferSizeBytes: number(buffer),
-	}}
+	}, AdditionalRequestHeadersToLog: []string{wire.HeaderID}}
 }
 
 func (b *builder) logger(log *grpclogv3.HttpGrpcAccessLogConfig, filter *accesslogv3.AccessLogFilter) *accesslogv3.AccessLog {
@@ -192,12 +184,16 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 	if !b.filter {
 		return nil
 	}
-	return []*accesslogv3.AccessLog{b.logger(b.grpcLog("requests", 16<<10), &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_MetadataFilter{
-		MetadataFilter: &accesslogv3.MetadataFilter{MatchIfKeyNotFound: no(), Matcher: &matcherv3.MetadataMatcher{
-			Filter: wire.MetadataLog, Path: []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: wire.KeyID}}},
-			Value: &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_PresentMatch{PresentMatch: true}},
+	return []*accesslogv3.AccessLog{b.logger(b.grpcLog("requests", 16<<10), staged())}
+}
+
+// staged is a filter of what has the stage's id.
+func staged() *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_HeaderFilter{
+		HeaderFilter: &accesslogv3.HeaderFilter{Header: &routev3.HeaderMatcher{
+			Name: wire.HeaderID, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
 		}},
-	}})}
+	}}
 }
 
 // statusIs is a filter by the status of an answer. The key is one that nobody sets: Envoy wants one.
@@ -273,9 +269,8 @@ func (b *builder) tracing() *hcmv3.HttpConnectionManager_Tracing {
 	return &hcmv3.HttpConnectionManager_Tracing{
 		Provider:       &tracev3.Tracing_Http{Name: "envoy.tracers.opentelemetry", ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: b.any(otel)}},
 		RandomSampling: &typev3.Percent{Value: 100}, SpawnUpstreamSpan: yes(),
-		CustomTags: []*tracingv3.CustomTag{{Tag: "sluice.id", Type: &tracingv3.CustomTag_Metadata_{Metadata: &tracingv3.CustomTag_Metadata{
-			Kind:        &metadatav3.MetadataKind{Kind: &metadatav3.MetadataKind_Request_{Request: &metadatav3.MetadataKind_Request{}}},
-			MetadataKey: metadataKey(wire.MetadataLog, wire.KeyID),
-		}}}},
+		CustomTags: []*tracingv3.CustomTag{{Tag: "sluice.id", Type: &tracingv3.CustomTag_RequestHeader{
+			RequestHeader: &tracingv3.CustomTag_Header{Name: wire.HeaderID},
+		}}},
 	}
 }

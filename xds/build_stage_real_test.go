@@ -91,7 +91,6 @@ func (s *stage) Process(str procv3.ExternalProcessor_ProcessServer) error {
 		answer := &procv3.ProcessingResponse{}
 		switch m.Request.(type) {
 		case *procv3.ProcessingRequest_RequestHeaders:
-			answer.DynamicMetadata = &structpb.Struct{Fields: map[string]*structpb.Value{wire.MetadataLog: value(map[string]any{wire.KeyID: stageID})}}
 			answer.Response = &procv3.ProcessingResponse_RequestHeaders{RequestHeaders: &procv3.HeadersResponse{
 				Response: &procv3.CommonResponse{HeaderMutation: mutation(wire.HeaderID, stageID)},
 			}}
@@ -263,8 +262,7 @@ server: {body_limit: 64k}
 		if usage[wire.KeyInput].GetNumberValue() != 11 || usage[wire.KeyOutput].GetNumberValue() != 7 || usage[wire.KeyCached].GetNumberValue() != 3 {
 			t.Errorf("usage %v", usage)
 		}
-		id := e.CommonProperties.Metadata.FilterMetadata[wire.MetadataLog].GetFields()[wire.KeyID].GetStringValue()
-		if e.CommonProperties.UpstreamRequestAttemptCount != 1 || id != stageID {
+		if e.CommonProperties.UpstreamRequestAttemptCount != 1 || e.Request.RequestHeaders[wire.HeaderID] != stageID {
 			t.Errorf("entry %v", e)
 		}
 	})

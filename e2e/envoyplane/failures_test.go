@@ -309,7 +309,7 @@ func wrongNamespace(r *xds.Resources) {
 		for _, h := range c.Message.(*routev3.RouteConfiguration).VirtualHosts {
 			for _, route := range h.Routes {
 				if p := route.GetRoute().GetInlineClusterSpecifierPlugin(); p != nil {
-					edit(p.Extension.TypedConfig, func(g *groupv3.PriorityGroupClusterSpecifier) { g.OverrideMetadataNamespace = wire.MetadataLog })
+					edit(p.Extension.TypedConfig, func(g *groupv3.PriorityGroupClusterSpecifier) { g.OverrideMetadataNamespace = wire.MetadataUsage })
 				}
 			}
 		}

@@ -120,13 +120,8 @@ func (e *Entry) of(namespace, key string) []byte {
 	return lookup(lookup(e.metadata, 1, namespace).bytes, 1, key).bytes
 }
 
-// ID is the exchange's id, as 32 hex digits: in the metadata of a whole request, in a header of an attempt. "" = none.
-func (e *Entry) ID() string {
-	if e.Kind == EntryAttempt {
-		return string(lookup(e.asked, 13, HeaderID).bytes)
-	}
-	return string(in(e.of(MetadataLog, KeyID), 3).bytes)
-}
+// ID is the exchange's id, as 32 hex digits; "" = none.
+func (e *Entry) ID() string { return string(lookup(e.asked, 13, HeaderID).bytes) }
 
 // Headers are those of the answer that the log was told to hold.
 func (e *Entry) Headers() http.Header {

@@ -5,9 +5,6 @@ import "sync"
 // Metadata are namespaces of dynamic metadata, encoded: appending one to another unites them.
 type Metadata []byte
 
-// Identity is the metadata by which logs know an exchange.
-func Identity(id string) Metadata { return member(MetadataLog, object(member(KeyID, text(id)))) }
-
 // Picked is the metadata that holds Envoy to one endpoint of a pool, which is host:port.
 func Picked(endpoint string) Metadata {
 	return member(MetadataLB, object(member(KeyEndpoint, text(endpoint))))

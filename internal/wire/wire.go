@@ -5,7 +5,7 @@ package wire
 
 // Headers that Envoy and the executor exchange. Clients' headers with these prefixes are removed before anything reads them.
 const (
-	HeaderID        = "x-sluice-id"         // exchange id, 32 hex digits: the join key of logs and the executor's claim
+	HeaderID        = "x-sluice-id"         // exchange id, 32 hex digits, which only the stage writes: the join key of logs and the executor's claim
 	HeaderPrepared  = "x-sluice-prepared"   // "1" once the first attempt was written into the request
 	HeaderNode      = "x-sluice-node"       // on every gRPC stream of an Envoy that has a name of its own: its node's id, written by its bootstrap
 	HeaderRetries   = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
@@ -18,10 +18,8 @@ const (
 // Namespaces and keys of dynamic metadata.
 const (
 	MetadataChain = "sluice.chain" // typed: the clusters to try, in order
-	MetadataLog   = "sluice.log"   // KeyID
 	MetadataUsage = "sluice.usage" // input, output, cached
 	MetadataLB    = "envoy.lb"     // KeyEndpoint: the pool's endpoint
-	KeyID         = "id"
 	KeyEndpoint   = "x-sluice-endpoint"
 	KeyServed     = "x-sluice-served"
 	KeyInput      = "input"

@@ -130,11 +130,10 @@ var hop = map[string]bool{"host": true, "connection": true, "keep-alive": true, 
 
 func idText(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
-// begun gives the request its id: as header for the executor and the log of attempts, as metadata for the log of requests.
+// begun gives the request its id, by which the executor and the logs know it.
 func begun(id [16]byte) *answer {
-	a, name := to(wire.RequestHeaders), idText(id)
-	a.own(wire.HeaderID, name)
-	a.Metadata = wire.Identity(name)
+	a := to(wire.RequestHeaders)
+	a.own(wire.HeaderID, idText(id))
 	return a
 }
 

@@ -28,14 +28,13 @@ func (l *logs) send(entries ...*logdata.HTTPAccessLogEntry) {
 
 // whole is the entry of a request's end.
 func whole(id string, usage map[string]any) *logdata.HTTPAccessLogEntry {
-	logID, _ := structpb.NewStruct(map[string]any{"id": id})
-	md := map[string]*structpb.Struct{"sluice.log": logID}
+	md := map[string]*structpb.Struct{}
 	if usage != nil {
 		md["sluice.usage"], _ = structpb.NewStruct(usage)
 	}
 	return &logdata.HTTPAccessLogEntry{
 		CommonProperties: &logdata.AccessLogCommon{AccessLogType: logdata.AccessLogType_DownstreamEnd, Metadata: &core.Metadata{FilterMetadata: md}, ResponseFlags: &logdata.ResponseFlags{}},
-		Request:          &logdata.HTTPRequestProperties{},
+		Request:          &logdata.HTTPRequestProperties{RequestHeaders: map[string]string{"x-sluice-id": id}},
 		Response:         &logdata.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(200), ResponseBodyBytes: 480, ResponseCodeDetails: "via_upstream"},
 	}
 }

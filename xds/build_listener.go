@@ -109,7 +109,7 @@ func ads() *corev3.ConfigSource {
 }
 
 func (b *builder) httpFilters() []*hcmv3.HttpFilter {
-	router := &routerv3.Router{SuppressEnvoyHeaders: true}
+	router := &routerv3.Router{SuppressEnvoyHeaders: !b.filter} // the stage needs wire.HeaderUpstream
 	if !b.filter {
 		return []*hcmv3.HttpFilter{b.httpFilter("envoy.filters.http.router", router)}
 	}

@@ -23,17 +23,22 @@ var movesOn = []uint32{401, 402, 403, 404, 407, 408, 424, 425, 429, 498, 499}
 // idleSlack lets whoever carries end an exchange before Envoy's idle limit does.
 const idleSlack = 30 * time.Second
 
+// hopHeaders are of this hop, and no provider's business.
+var hopHeaders = []string{"x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address"}
+
 // routes makes the one route configuration: what a `carrier: envoy` route can be asked goes through the stage, all else to the executor.
 func (b *builder) routes(carried []policies.Carried) {
 	host := &routev3.VirtualHost{
-		Name: wire.RouteConfig, Domains: []string{"*"}, IncludeRequestAttemptCount: true,
+		Name: wire.RouteConfig, Domains: []string{"*"},
 		RequestBodyBufferLimit: wrapperspb.UInt64(uint64(b.p.Server.BodyLimit)),
 	}
 	if staged := b.staged(carried); b.filter && len(staged) > 0 {
 		// The stage may have written another path for the first target: clearing the route cache must find the chain again.
-		host.Routes = append(host.Routes, b.chain("prepared", &routev3.RouteMatch{
+		prepared := b.chain("prepared", &routev3.RouteMatch{
 			PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}, Headers: []*routev3.HeaderMatcher{exactly(wire.HeaderPrepared, "1")},
-		}))
+		})
+		prepared.RequestHeadersToRemove = hopHeaders
+		host.Routes = append(host.Routes, prepared)
 		for _, path := range staged {
 			host.Routes = append(host.Routes, b.chain(path, &routev3.RouteMatch{
 				PathSpecifier: &routev3.RouteMatch_Path{Path: path}, Headers: []*routev3.HeaderMatcher{exactly(":method", "POST")},
@@ -77,7 +82,6 @@ func (b *builder) chain(name string, match *routev3.RouteMatch) *routev3.Route {
 	executor := []*groupv3.PriorityGroup{{Name: "executor", Clusters: []*groupv3.ClusterWeight{{ClusterName: wire.ClusterExecutor, Weight: number(1)}}}}
 	return &routev3.Route{Name: name, Match: match, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 		Timeout: durationpb.New(0), IdleTimeout: durationpb.New(Longest(b.p) + idleSlack),
-		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
 		RetryPolicy: &routev3.RetryPolicy{
 			RetryOn: "5xx,reset,connect-failure,refused-stream,retriable-status-codes", RetriableStatusCodes: movesOn,
 			NumRetries: number(0), RefreshClusterOnRetry: true,
@@ -103,6 +107,7 @@ func (b *builder) straight() *routev3.Route {
 	if !b.filter {
 		return r
 	}
+	r.ResponseHeadersToRemove = []string{wire.HeaderUpstream}
 	r.TypedPerFilterConfig = map[string]*anypb.Any{
 		wire.FilterProcessor: b.any(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Disabled{Disabled: true}}),
 	}

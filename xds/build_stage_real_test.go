@@ -29,12 +29,13 @@ import (
 	"github.com/sluice-gateway/sluice/internal/wire"
 )
 
-// stage is the least that the resources expect of a processor: it names an id, writes the first target's path and body, and plans the chain.
+// stage is the least that the resources expect of a processor: it names an id, writes the first target's host, path and body, and plans the chain.
 type stage struct {
 	procv3.UnimplementedExternalProcessorServer
 	logv3.UnimplementedAccessLogServiceServer
 	chain    []string // clusters
 	endpoint string
+	host     string
 	logs     chan *datav3.HTTPAccessLogEntry
 }
 
@@ -74,7 +75,7 @@ func (s *stage) body() *procv3.ProcessingResponse {
 		TypedDynamicMetadata: map[string]*anypb.Any{wire.MetadataChain: chain},
 		Response: &procv3.ProcessingResponse_RequestBody{RequestBody: &procv3.BodyResponse{Response: &procv3.CommonResponse{
 			ClearRouteCache: true,
-			HeaderMutation: mutation(":path", "/other/chat", wire.HeaderPrepared, "1", wire.HeaderRetries, "1",
+			HeaderMutation: mutation(":authority", s.host, ":path", "/other/chat", wire.HeaderPrepared, "1", wire.HeaderRetries, "1",
 				"content-length", strconv.Itoa(len(body)), "authorization", "Bearer first"),
 			BodyMutation: &procv3.BodyMutation{Mutation: &procv3.BodyMutation_Body{Body: []byte(body)}},
 		}}},
@@ -194,7 +195,7 @@ func TestEnvoyStage(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprintf(w, "%s %s %s %s %s", name, r.URL.Path, r.Header.Get(wire.HeaderID), r.Header.Get(wire.HeaderPrepared), r.Header.Get("X-Envoy-Attempt-Count"))
+			fmt.Fprintf(w, "%s %s %s %s", name, r.URL.Path, r.Header.Get(wire.HeaderID), r.Header.Get(wire.HeaderPrepared))
 		}))
 		e.Listener = l
 		e.Start()
@@ -243,7 +244,7 @@ server: {body_limit: 64k}
 	running(t, config)
 
 	t.Run("answers", func(t *testing.T) {
-		s.chain, s.endpoint = []string{pool, wire.ClusterExecutor}, address
+		s.chain, s.endpoint, s.host = []string{pool, wire.ClusterExecutor}, address, address
 		code, body, _ := ask(t, http.MethodPost, base+"/v1/chat/completions?x=1", `{"model":"auto"}`, http.Header{"Traceparent": {"00-0123"}, wire.HeaderRetries: {"9"}})
 		if code != 200 || !strings.Contains(body, "usage") {
 			t.Fatalf("%d %s", code, body)
@@ -268,7 +269,7 @@ server: {body_limit: 64k}
 	})
 	for _, name := range []string{"named", "numbered"} {
 		t.Run("speaks TLS as "+name, func(t *testing.T) {
-			s.chain, s.endpoint = []string{cluster(name), wire.ClusterExecutor}, ""
+			s.chain, s.endpoint, s.host = []string{cluster(name), wire.ClusterExecutor}, "", p.Providers[name].Endpoints[0].Host
 			if code, body, _ := ask(t, http.MethodPost, base+"/v1/chat/completions", `{}`, nil); code != 200 || !strings.Contains(body, "usage") {
 				t.Fatalf("%d %s", code, body)
 			}
@@ -283,13 +284,13 @@ server: {body_limit: 64k}
 		kind     string
 		want     string
 	}{
-		"fails":                                 {[]string{pool, wire.ClusterExecutor}, address, "fail", "claim /other/chat " + stageID + " 1 2"},
-		"refuses":                               {[]string{pool, wire.ClusterExecutor}, "127.0.0.1:1", "", "claim /other/chat " + stageID + " 1 2"},
-		"has no address":                        {[]string{cluster("dead"), wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1 2"},
-		"has a name that the certificate lacks": {[]string{cluster("impostor"), wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1 2"},
-		"has an address that the certificate lacks": {[]string{cluster("stranger"), wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1 2"},
-		"is the executor":     {[]string{wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1 1"},
-		"was forgotten (nil)": {nil, "", "", "claim /other/chat " + stageID + " 1 1"},
+		"fails":                                 {[]string{pool, wire.ClusterExecutor}, address, "fail", "claim /other/chat " + stageID + " 1"},
+		"refuses":                               {[]string{pool, wire.ClusterExecutor}, "127.0.0.1:1", "", "claim /other/chat " + stageID + " 1"},
+		"has no address":                        {[]string{cluster("dead"), wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1"},
+		"has a name that the certificate lacks": {[]string{cluster("impostor"), wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1"},
+		"has an address that the certificate lacks": {[]string{cluster("stranger"), wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1"},
+		"is the executor":     {[]string{wire.ClusterExecutor}, "", "", "claim /other/chat " + stageID + " 1"},
+		"was forgotten (nil)": {nil, "", "", "claim /other/chat " + stageID + " 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.chain, s.endpoint = test.chain, test.endpoint
@@ -322,7 +323,7 @@ server: {body_limit: 64k}
 			{http.MethodPost, "/v1/files", "/v1/files"}, {http.MethodGet, "/v1/chat/completions", "/v1/chat/completions"}, {http.MethodPost, "/v1/chat/completions/", "/v1/chat/completions/"},
 		} {
 			code, body, _ := ask(t, test[0], base+test[1], strings.Repeat("x", 100<<10), http.Header{wire.HeaderPrepared: {"1"}, wire.HeaderID: {stageID}})
-			if want := "edge " + test[2] + "   1"; code != 200 || body != want {
+			if want := "edge " + test[2] + "  "; code != 200 || body != want {
 				t.Errorf("%s %s: %d %q, want %q", test[0], test[1], code, body, want)
 			}
 		}

@@ -5,12 +5,12 @@ package wire
 
 // Headers that Envoy and the executor exchange. Clients' headers with these prefixes are removed before anything reads them.
 const (
-	HeaderID        = "x-sluice-id"         // exchange id, 32 hex digits, which only the stage writes: the join key of logs and the executor's claim
-	HeaderPrepared  = "x-sluice-prepared"   // "1" once the first attempt was written into the request
-	HeaderNode      = "x-sluice-node"       // on every gRPC stream of an Envoy that has a name of its own: its node's id, written by its bootstrap
-	HeaderRetries   = "x-envoy-max-retries" // raises the route's num_retries of 0 for one request
-	HeaderTarget    = "x-sluice-target"     // on an answer: a provider's cluster says that it is its upstream's
-	HeaderRequestID = "x-sluice-request-id" // on every answer of the executor
+	HeaderID        = "x-sluice-id"                   // exchange id, 32 hex digits, which only the stage writes: the join key of logs and the executor's claim
+	HeaderPrepared  = "x-sluice-prepared"             // "1" once the first attempt was written into the request
+	HeaderNode      = "x-sluice-node"                 // on every gRPC stream of an Envoy that has a name of its own: its node's id, written by its bootstrap
+	HeaderRetries   = "x-envoy-max-retries"           // raises the route's num_retries of 0 for one request
+	HeaderUpstream  = "x-envoy-upstream-service-time" // on an answer: Envoy's router says that it is an upstream's, and none of its own
+	HeaderRequestID = "x-sluice-request-id"           // on every answer of the executor
 	PrefixSluice    = "x-sluice-"
 	PrefixEnvoy     = "x-envoy-"
 )

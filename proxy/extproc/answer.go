@@ -66,33 +66,22 @@ func requestHead(ctx context.Context, m wire.Message) (proxy.Head, bool) {
 	return head, err == nil && head.Method != ""
 }
 
-// speaker is who wrote an answer.
-type speaker uint8
-
-const (
-	local    speaker = iota // Envoy itself
-	target                  // its cluster says so in a header, which no upstream can write or keep out
-	executor                // every answer of ours has an id; Envoy's own replies have that of the stage's exchange
-)
-
-// responseHead is the response's status, its headers without pseudo headers, and whose they are.
-func responseHead(m wire.Message) (code int, header http.Header, by speaker) {
+// responseHead is the response's status, its headers without pseudo headers, and whether they are an upstream's: Envoy's router says so in a header,
+// which no upstream can keep out, and which Envoy's own replies do not have.
+func responseHead(m wire.Message) (code int, header http.Header, upstream bool) {
 	header = make(http.Header, len(m.Headers))
 	for _, f := range m.Headers {
 		switch {
 		case f.Name == ":status":
 			code, _ = strconv.Atoi(f.Value) // 0 is no status of anything
-		case f.Name == wire.HeaderTarget:
-			by = target
+		case f.Name == wire.HeaderUpstream:
+			upstream = true
 		case strings.HasPrefix(f.Name, ":"):
 		default:
 			header.Add(f.Name, f.Value)
 		}
 	}
-	if by == local && header.Get(wire.HeaderRequestID) != "" {
-		by = executor
-	}
-	return code, header, by
+	return code, header, upstream
 }
 
 // answer is what Envoy is told on one message.
@@ -162,6 +151,7 @@ func (a *answer) prepare(up *proxy.Upstream, client http.Header) {
 			a.drop(name)
 		}
 	}
+	a.own(":authority", up.URL.Host)
 	a.own(":path", up.URL.RequestURI())
 	a.own(":scheme", up.URL.Scheme)
 	a.own(wire.HeaderPrepared, "1")
@@ -195,18 +185,18 @@ func (a *answer) replace(body []byte) {
 	a.Body, a.Replaced = body, true
 }
 
-// pass lets a response go on as it is, but for the word of the target's cluster.
-func pass(by speaker) *answer {
+// pass lets a response go on as it is, but for the word of Envoy's router.
+func pass(upstream bool) *answer {
 	a := to(wire.ResponseHeaders)
-	if by == target {
-		a.drop(wire.HeaderTarget)
+	if upstream {
+		a.drop(wire.HeaderUpstream)
 	}
 	return a
 }
 
 // directHead lets the target's answer pass with Sluice's headers.
 func directHead(set []proxy.Field, remove []string) *answer {
-	a := pass(target)
+	a := pass(true)
 	a.copy(set...)
 	for _, name := range remove {
 		a.drop(name)
@@ -215,8 +205,8 @@ func directHead(set []proxy.Field, remove []string) *answer {
 }
 
 // buffer asks for the response's body, whole.
-func buffer(by speaker) *answer {
-	a := pass(by)
+func buffer(upstream bool) *answer {
+	a := pass(upstream)
 	a.Mode = wire.AnswerWhole
 	return a
 }

@@ -234,14 +234,14 @@ func requestBody(b string) *ext.ProcessingRequest {
 	return &ext.ProcessingRequest{Request: &ext.ProcessingRequest_RequestBody{RequestBody: &ext.HttpBody{Body: []byte(b), EndOfStream: true}}}
 }
 
-// responseHead is the head of an answer: the target's as its cluster marks it, the executor's with its id, or Envoy's own, with a cluster of "".
+// responseHead is the head of an answer: the target's or the executor's, as Envoy's router marks them, or Envoy's own, with a cluster of "".
 func responseHead(end bool, cluster string, pairs ...string) *ext.ProcessingRequest {
 	switch cluster {
 	case "":
 	case wire.ClusterExecutor:
-		pairs = append(pairs, wire.HeaderRequestID, "0f")
+		pairs = append(pairs, wire.HeaderRequestID, "0f", wire.HeaderUpstream, "1")
 	default:
-		pairs = append(pairs, wire.HeaderTarget, "1")
+		pairs = append(pairs, wire.HeaderUpstream, "1")
 	}
 	return &ext.ProcessingRequest{Request: &ext.ProcessingRequest_ResponseHeaders{ResponseHeaders: &ext.HttpHeaders{Headers: headerMap(pairs), EndOfStream: end}}}
 }
@@ -288,6 +288,12 @@ func idOf(t testing.TB, r *ext.ProcessingResponse) string {
 		t.Fatalf("id %q: %v", id, r)
 	}
 	return id
+}
+
+// untouched reports whether an answer passes as it is, but for the word of Envoy's router.
+func untouched(r *ext.ProcessingResponse) bool {
+	m := r.GetResponseHeaders().GetResponse().GetHeaderMutation()
+	return r.GetResponseHeaders() != nil && r.ModeOverride == nil && len(m.GetSetHeaders()) == 0 && slices.Equal(m.GetRemoveHeaders(), []string{wire.HeaderUpstream})
 }
 
 // refused checks that an answer is a reply of Sluice's own.

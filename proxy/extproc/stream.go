@@ -192,26 +192,20 @@ func (st *stream) plan(body []byte) (*proxy.Upstream, *proxy.Reply) {
 
 // answered takes the response's head: the target's, the executor's, or that of a reply which Envoy made up.
 func (st *stream) answered(m wire.Message) *answer {
-	code, header, by := responseHead(m)
-	if st.phase < wantAnswer {
-		by = local
-	}
+	code, header, upstream := responseHead(m)
 	st.phase, st.answer = passed, header
 	if st.x == nil {
-		return pass(by)
-	}
-	if by == executor && header.Get(wire.HeaderRequestID) == idText(st.x.ID()) { // had the executor the exchange, it would not be open
-		by = local
+		return pass(upstream)
 	}
 	said := st.step(func() (proxy.Owner, *answer) {
 		switch {
-		case by == local:
-		case !st.x.Prepared(): // the executor answered and had not claimed it: it began the request afresh
+		case !upstream:
+		case !st.x.Prepared(): // the executor answered and had not claimed it, or it would not be open: it began the request afresh
 			st.s.defaulted.Add(1)
 			st.s.o.Logger.Warn("a request reached the executor without its exchange")
 			st.x.Drop()
 			return proxy.OwnerEnded, nil
-		case by == executor:
+		case code == http.StatusServiceUnavailable && header.Get(wire.HeaderRequestID) != "": // a target's 503 led to an executor who did not know it
 			st.s.defaulted.Add(1)
 		case code >= 200 && code <= 299:
 			st.s.direct.Add(1)
@@ -220,7 +214,7 @@ func (st *stream) answered(m wire.Message) *answer {
 		default:
 			if v := st.x.Response(code, header); v.Action == proxy.Hold && !m.End {
 				st.phase = wantErrorBody
-				return proxy.OwnerOpen, buffer(by)
+				return proxy.OwnerOpen, buffer(upstream)
 			}
 			_, v := st.x.Write(nil, nil, true)
 			return st.follow(v)
@@ -228,7 +222,7 @@ func (st *stream) answered(m wire.Message) *answer {
 		v := st.x.Local(code)
 		if v.Action == proxy.Answer && !m.End {
 			st.instead, st.phase = v.Reply, wantErrorBody
-			return proxy.OwnerEnded, buffer(by)
+			return proxy.OwnerEnded, buffer(upstream)
 		}
 		return st.follow(v)
 	})
@@ -236,7 +230,7 @@ func (st *stream) answered(m wire.Message) *answer {
 		st.stop()
 	}
 	if said == nil {
-		return pass(by)
+		return pass(upstream)
 	}
 	return said
 }

@@ -306,7 +306,7 @@ func TestEnvoyEdge(t *testing.T) {
 	got := <-seen
 	for name := range got.Header {
 		lower := strings.ToLower(name)
-		allowed := lower == "x-envoy-attempt-count" || lower == "x-envoy-external-address"
+		allowed := lower == "x-envoy-external-address"
 		if (strings.HasPrefix(lower, wire.PrefixSluice) || strings.HasPrefix(lower, wire.PrefixEnvoy)) && !allowed {
 			t.Errorf("the executor sees %s: %s", name, got.Header.Get(name))
 		}

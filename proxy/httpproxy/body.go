@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,10 +48,9 @@ func (c *call) readWhole() bool {
 	if c.r.ContentLength < 0 {
 		size = 4 << 10
 	}
-	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // ReadFrom needs the spare bytes to meet EOF without growing
 	in := c.patiently(c.r.Body)
 	body := &reckoned{r: io.LimitReader(in, limit+1), claim: c.x.Claim, told: min(max(c.r.ContentLength, 0), claimable)}
-	_, err := b.ReadFrom(body)
+	b, err := readAll(body, size)
 	in.stop()
 	if body.refused != nil {
 		c.run(c.x.Fail(proxy.CauseBody, body.refused))
@@ -60,8 +60,25 @@ func (c *call) readWhole() bool {
 		c.x.Fail(proxy.CauseClientGone, err)
 		panic(http.ErrAbortHandler) // a client that only stopped sending must not read an empty 200
 	}
-	c.body = b.Bytes()
+	c.body = b
 	return true
+}
+
+// readAll is io.ReadAll for what is probably of this size, which it then takes and no more.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	b := make([]byte, 0, size+1) // with a byte in which to meet the end
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) == cap(b):
+			b = slices.Grow(b, len(b)) // twice as much
+		}
+	}
 }
 
 // Limits of a client that sends a body which is read before anything else happens.

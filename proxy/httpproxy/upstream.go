@@ -160,7 +160,9 @@ func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // none, instead of Go's own
 	}
-	r := &http.Request{Method: up.Method, URL: up.URL, Host: up.URL.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	r := new(http.Request).WithContext(ctx) // before it is filled: what it copies is then no memory
+	r.Method, r.URL, r.Host, r.Header = up.Method, up.URL, up.URL.Host, h
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	body := up.Body
 	if body == nil {
 		body = c.body
@@ -178,7 +180,7 @@ func (c *call) request(ctx context.Context, up *proxy.Upstream) *http.Request {
 			h["idempotency-key"] = v
 		}
 	}
-	return r.WithContext(ctx)
+	return r
 }
 
 // causeOf names an error of the upstream's connection.

@@ -20,10 +20,11 @@ type peer struct {
 	read     func(p []byte) (int, error)
 	write    func(p []byte) (int, error)
 	deadline func()
+	patience chan struct{} // closed when reads get a deadline
 	closed   chan struct{}
 }
 
-func newPeer() *peer { return &peer{closed: make(chan struct{})} }
+func newPeer() *peer { return &peer{patience: make(chan struct{}), closed: make(chan struct{})} }
 
 func (p *peer) Read(b []byte) (int, error) {
 	select {
@@ -60,7 +61,10 @@ func (p *peer) SetDeadline(time.Time) error {
 	return nil
 }
 
-func (*peer) SetReadDeadline(time.Time) error { return nil }
+func (p *peer) SetReadDeadline(time.Time) error {
+	close(p.patience)
+	return nil
+}
 
 // says returns reads of an answer that is there in these pieces; after it comes err.
 func says(err error, pieces ...string) reader {
@@ -252,7 +256,11 @@ func TestCancelledBefore(t *testing.T) {
 	cancel()
 	for _, size := range []int64{1, -1} {
 		b := newBody(strings.NewReader("x"))
-		if _, _, err := ask(over(), stream("http://a.test/", b, size).WithContext(ctx)); !errors.Is(err, context.Canceled) {
+		tr := &Transport{Dial: func(context.Context, string, string) (net.Conn, error) {
+			t.Error("dialed")
+			return nil, errors.New("no")
+		}}
+		if _, _, err := ask(tr, stream("http://a.test/", b, size).WithContext(ctx)); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
 		<-b.closed

@@ -74,9 +74,16 @@ func TestReaping(t *testing.T) {
 		if len(tr.idle) > 0 || tr.timer != nil {
 			t.Error("something is left in the pool")
 		}
-		together(t, tr, "http://a.test", 1)() // it begins anew
-		want(1)
-		time.Sleep(time.Minute)
+		end = together(t, tr, "http://a.test", 2) // it begins anew
+		together(t, tr, "http://b.test", 1)()
+		time.Sleep(4 * time.Second)
+		end()
+		want(3)
+		time.Sleep(6 * time.Second)
+		want(2)
+		time.Sleep(4*time.Second - 1)
+		want(2)
+		time.Sleep(1)
 		want(0)
 	})
 }

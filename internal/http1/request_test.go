@@ -134,6 +134,7 @@ func TestRefused(t *testing.T) {
 		"no URL":                     with(func(r *http.Request) { r.URL = nil }),
 		"no host":                    with(func(r *http.Request) { r.URL.Host = ":80"; r.Host = "a" }),
 		"host that is no name":       with(func(r *http.Request) { r.URL.Host = "ü b.test" }),
+		"length beyond everything":   with(func(r *http.Request) { memory(r, "four", 1<<63-1) }),
 		"length without a body":      with(func(r *http.Request) { r.ContentLength = 5 }),
 		"length of nothing":          with(func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 5 }),
 		"short body in memory":       with(func(r *http.Request) { memory(r, "four", 5) }),

@@ -2,17 +2,19 @@ package http1
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 )
 
-// without end gives bytes until it is closed.
+// endless gives bytes until it is closed.
 type endless struct{ *body }
 
 func newEndless() endless {
@@ -57,14 +59,12 @@ func TestEarlyAnswer(t *testing.T) {
 // A server that takes no more, and has said why, is heard.
 func TestLastWord(t *testing.T) {
 	for _, said := range []string{"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", ""} {
-		broken := make(chan struct{})
 		p := newPeer()
 		writes := 0
 		p.write = func(b []byte) (int, error) {
 			if writes++; writes == 1 {
 				return len(b), nil
 			}
-			defer close(broken)
 			return 0, syscall.EPIPE
 		}
 		last := says(syscall.ECONNRESET, said)
@@ -72,8 +72,12 @@ func TestLastWord(t *testing.T) {
 			last = says(syscall.ECONNRESET)
 		}
 		p.read = func(b []byte) (int, error) {
-			<-broken
-			return last(b)
+			select {
+			case <-p.patience:
+				return last(b)
+			case <-p.closed:
+				return 0, net.ErrClosed
+			}
 		}
 		up := newEndless()
 		resp, b, err := ask(over(p), stream("http://a.test/", up, -1))
@@ -103,6 +107,33 @@ func TestNoLastWord(t *testing.T) {
 		<-up.closed
 		theirs.Close()
 	})
+}
+
+// The patience with a server that takes no more is not for a context that is done.
+func TestCancelledUpload(t *testing.T) {
+	p := newPeer()
+	ctx, cancel := context.WithCancel(context.Background())
+	aborts := make(chan struct{}, 2)
+	p.deadline = func() { aborts <- struct{}{} }
+	writes := 0
+	p.write = func(b []byte) (int, error) {
+		if writes++; writes == 1 {
+			return len(b), nil
+		}
+		cancel()
+		<-aborts
+		return 0, os.ErrDeadlineExceeded
+	}
+	p.read = func([]byte) (int, error) {
+		<-p.patience
+		<-aborts
+		return 0, os.ErrDeadlineExceeded
+	}
+	up := newEndless()
+	if _, _, err := ask(over(p), stream("http://a.test/", up, -1).WithContext(ctx)); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	<-up.closed
 }
 
 // deaf fails every write but the first.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // What is read eight bytes at a time, in lanes or without branches is held here to the plain way of doing it.
@@ -67,23 +68,50 @@ func TestFast(t *testing.T) {
 	}
 }
 
-// checkWords compares wordAt and longAt with tokenAt wherever a word may begin.
+// checkWords compares wordAt and longAt with tokenAt wherever a word may begin, and wideAt with utf8's decoder.
 func checkWords(t *testing.T, s string) {
 	t.Helper()
 	for i := range len(s) {
-		if byteKinds[s[i]] != kindToken {
+		if s[i] >= utf8.RuneSelf {
+			checkWide(t, s[i:])
+		}
+		if asciiFold[s[i]] == 0 {
 			continue
 		}
 		want, stop := tokenAt(s, i)
-		h, end, name := wordAt(s, i)
+		var bytes, plain tally
+		h, end, name := wordAt(s, i, &bytes)
 		if h != want || end != stop {
 			t.Fatalf("%q at %d: ends at %d, want %d; the same hash: %t", s, i, end, stop, h == want)
+		}
+		if plain.add(s[i:end]); bytes != plain {
+			t.Fatalf("%q at %d: counted %v, want %v", s, i, bytes, plain)
 		}
 		if camel(s[i:end]) && !name || end < len(s) && s[end] == '_' && !name {
 			t.Fatalf("%q at %d looks like a name", s, i)
 		}
 		if h, end := longAt(s, i); end > i && (h != want || end != stop || name) {
 			t.Fatalf("%q at %d: a long word ends at %d, want %d; the same hash: %t; name: %t", s, i, end, stop, h == want, name)
+		}
+	}
+}
+
+func checkWide(t *testing.T, s string) {
+	r, n := wideAt(s, 0)
+	if want, size := utf8.DecodeRuneInString(s); r != want || n != size {
+		t.Fatalf("%.4q: %q of %d bytes, want %q of %d", s, r, n, want, size)
+	}
+}
+
+func TestCharactersBeyondASCII(t *testing.T) {
+	for a := 0x80; a <= 0xFF; a++ {
+		for b := 0; b <= 0xFF; b++ {
+			for _, c := range []byte{0x00, 0x7F, 0x80, 0xA5, 0xBF, 0xC0, 0xFF} {
+				s := string([]byte{byte(a), byte(b), c, 0xBF})
+				for n := range s {
+					checkWide(t, s[:n+1])
+				}
+			}
 		}
 	}
 }
@@ -100,10 +128,7 @@ func checkScan(t *testing.T, h *Heuristic, rows *table, s string) {
 		r.grams.lastFrom = len(s) - lastBytes
 	}
 	got.scan.text(s, 0)
-	for i := 0; i < len(s); {
-		i = want.scan.next(s, i)
-	}
-	want.scan.endSentence()
+	want.scan.plainly(s)
 	var bytes tally
 	bytes.add(s)
 	if got.scan.tally != bytes {
@@ -121,6 +146,26 @@ func checkScan(t *testing.T, h *Heuristic, rows *table, s string) {
 	if got.scan != want.scan {
 		t.Fatalf("%.200q: %+v, want %+v", s, got.scan, want.scan)
 	}
+}
+
+// plainly is text without letters.
+func (s *scan) plainly(t string) {
+	for i := 0; i < len(t); {
+		end := i + 1
+		switch byteKinds[t[i]] {
+		case kindLetter, kindDigit:
+			i = s.word(t, i)
+			continue
+		case kindWide:
+			i = s.wide(t, i)
+			continue
+		case kindMark:
+			end = s.surface(t, i)
+		}
+		s.tally.add(t[i:end])
+		i = end
+	}
+	s.endSentence()
 }
 
 // checkSums compares the sums of a reading with those of a plain loop over the features that a trainer sees.

@@ -99,10 +99,14 @@ func (g *grams) room(kind, n int) {
 
 // number adds a token that begins with a digit, and returns the hash by which it counts; point says that it stands behind one without a blank.
 func (g *grams) number(w string, point bool) uint64 {
-	if !blob(w) {
-		g.numbers.add(w, point)
+	digits := 1
+	for digits < len(w) && w[digits] >= '0' && w[digits] <= '9' {
+		digits++
 	}
-	return numberHash(w)
+	if len(w) < blobBytes {
+		g.numbers.add(w[0], digits, point)
+	}
+	return numberHash(w, digits)
 }
 
 // word adds the token t[start:end] of hash k, at pos of the whole. In the middle of a long text only words are read, for what is to be done stands at
@@ -184,17 +188,13 @@ func hasDigit(w string) bool {
 	return false
 }
 
-// numberHash makes numbers of as many digits alike.
-func numberHash(w string) uint64 {
-	n := 0
-	for n < len(w) && w[n] >= '0' && w[n] <= '9' {
-		n++
-	}
-	if n == len(w) {
-		return fnvOffset + uint64(min(n, 6))
+// numberHash makes numbers of as many digits alike; digits says how many the token begins with.
+func numberHash(w string, digits int) uint64 {
+	if digits == len(w) {
+		return fnvOffset + uint64(min(digits, 6))
 	}
 	h := fnvOffset + uint64(7)
-	for i := n; i < len(w); i++ {
+	for i := digits; i < len(w); i++ {
 		h = hashByte(h, w[i]|0x20)
 	}
 	return h

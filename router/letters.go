@@ -3,7 +3,7 @@ package router
 import "math/bits"
 
 // letters reads on at i for as long as words begin with ASCII letters and what is between them says nothing. It returns where something else stands,
-// or less than eight bytes before the end. It does what next does, word by word, but most of most texts is read here: so words of at most seven
+// or less than eight bytes before the end. It does what word does, word by word, but most of most texts is read here: so words of at most seven
 // letters, none of them a capital but the first, are read at once, for nobody foresees where a loop over them would end, and a word of a text's middle
 // that the lexicon does not know costs no call.
 func (s *scan) letters(t string, i int) int {
@@ -13,9 +13,11 @@ func (s *scan) letters(t string, i int) int {
 		folded := x | lowerCase
 		rest := noLetter(x, folded)
 		if rest&0x80 != 0 {
-			if c := byte(x); byteKinds[c] == kindBlank {
-				s.tally.count(c)
-				i++
+			from := i
+			for ; i < len(t) && byteKinds[t[i]] == kindBlank; i++ {
+				s.tally.count(t[i])
+			}
+			if i > from {
 				continue
 			}
 			break
@@ -31,14 +33,8 @@ func (s *scan) letters(t string, i int) int {
 		} else if k, end = longAt(t, i); end > i {
 			s.tally.letters(end-i, int(capitals>>5))
 		} else {
-			var name bool
-			if k, end, name = wordAt(t, i); end-i >= blobBytes {
-				break
-			}
-			if name {
-				s.name(t, i, end)
-			}
-			s.tally.add(t[i:end])
+			i = s.word(t, i)
+			continue
 		}
 		e := h.find(k)
 		open := s.step(e)

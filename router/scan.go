@@ -45,8 +45,9 @@ const (
 
 // Kinds of bytes, as the scan meets them between tokens.
 const (
-	kindBlank = iota // says nothing
-	kindToken        // an ASCII letter or digit
+	kindBlank  = iota // says nothing
+	kindLetter        // of ASCII, as the digits are
+	kindDigit
 	kindMark
 	kindWide // a character beyond ASCII
 )
@@ -57,8 +58,10 @@ var byteKinds = func() (t [256]uint8) {
 		switch {
 		case c >= utf8.RuneSelf:
 			t[c] = kindWide
+		case asciiFold[c] >= 'a':
+			t[c] = kindLetter
 		case asciiFold[c] != 0:
-			t[c] = kindToken
+			t[c] = kindDigit
 		}
 	}
 	for _, c := range []byte("\n.!?)`=-:&|/{};(\\^%+*$") {
@@ -74,33 +77,57 @@ func (s *scan) text(t string, base int) {
 	if g := s.grams; g != nil {
 		s.middle, s.middleEnd = endBytes-base, g.lastFrom-base
 	}
-	for i := s.letters(t, 0); i < len(t); i = s.letters(t, i) {
-		i = s.next(t, i)
+	for i := 0; i < len(t); {
+		switch c := t[i]; byteKinds[c] {
+		case kindBlank:
+			s.tally.count(c)
+			i++
+		case kindLetter:
+			if end := s.letters(t, i); end > i {
+				i = end
+			} else {
+				i = s.word(t, i)
+			}
+		case kindDigit:
+			i = s.word(t, i)
+		case kindMark:
+			for end := s.surface(t, i); i < end; i++ {
+				s.tally.count(t[i])
+			}
+		default:
+			i = s.wide(t, i)
+		}
 	}
 	s.endSentence()
 }
 
-// next reads what begins at i, whatever it is, and returns where to read on.
-func (s *scan) next(t string, i int) (end int) {
-	var k uint64
-	name := true // perhaps
-	switch byteKinds[t[i]] {
-	case kindBlank:
-		end = i + 1
-	case kindMark:
-		end = s.surface(t, i)
-	case kindToken:
-		k, end, name = wordAt(t, i)
-	default:
-		if k, end = tokenAt(t, i); k == 0 {
-			s.wideMark(t, i)
-		}
+// word reads the token that begins with the ASCII letter or digit at i.
+func (s *scan) word(t string, i int) (end int) {
+	k, end, name := wordAt(t, i, &s.tally)
+	s.token(t, k, i, end)
+	if name {
+		s.name(t, i, end)
 	}
-	if k != 0 {
-		s.token(t, k, i, end)
-		if name {
-			s.name(t, i, end)
+	return end
+}
+
+// wide reads what begins at i with a character beyond ASCII.
+func (s *scan) wide(t string, i int) (end int) {
+	if r, n := wideAt(t, i); alone(r) {
+		end = i + n
+		s.token(t, mix(fnvOffset^uint64(r)), i, end)
+		if end < len(t) && t[end] == '_' {
+			s.code++
 		}
+		s.tally[tallyWide] += n
+		return end
+	}
+	k, end := tokenAt(t, i)
+	if k == 0 {
+		s.wideMark(t, i)
+	} else {
+		s.token(t, k, i, end)
+		s.name(t, i, end)
 	}
 	s.tally.add(t[i:end])
 	return end

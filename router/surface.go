@@ -76,21 +76,19 @@ type numbers struct {
 	largest           float64 // of their logarithms
 }
 
-// add counts a number that begins a word; mid says that it stands behind a decimal point.
-func (n *numbers) add(w string, mid bool) {
+// add counts a number of as many digits that begins a word; mid says that it stands behind a decimal point.
+func (n *numbers) add(first byte, digits int, mid bool) {
 	if mid {
 		n.decimals++
 		return
-	}
-	digits := 0
-	for digits < len(w) && w[digits] >= '0' && w[digits] <= '9' {
-		digits++
 	}
 	n.n++
 	if digits >= 3 {
 		n.long++
 	}
-	n.largest = max(n.largest, float64(digits)-1+float64(w[0]-'0')/10)
+	if size := float64(digits) - 1 + float64(first-'0')/10; size > n.largest {
+		n.largest = size
+	}
 }
 
 // The surface features: what a text looks like, whatever its words.

@@ -100,7 +100,7 @@ func tokenAt(s string, i int) (h uint64, end int) {
 			i++
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
+		r, n := wideAt(s, i)
 		if alone(r) {
 			if i > start {
 				return w.end(), i
@@ -120,6 +120,22 @@ func tokenAt(s string, i int) (h uint64, end int) {
 		i += n
 	}
 	return w.end(), i
+}
+
+// wideAt reads the character beyond ASCII at i as utf8.DecodeRuneInString does, most of those of two and three bytes without its tables.
+func wideAt(s string, i int) (r rune, size int) {
+	if len(s)-i >= 3 {
+		w := s[i : i+3]
+		a, b, c := w[0], w[1], w[2]
+		switch {
+		case b&0xC0 != 0x80:
+		case a >= 0xC2 && a < 0xE0:
+			return rune(a&0x1F)<<6 | rune(b&0x3F), 2
+		case a > 0xE0 && a < 0xF0 && a != 0xED && c&0xC0 == 0x80:
+			return rune(a&0x0F)<<12 | rune(b&0x3F)<<6 | rune(c&0x3F), 3
+		}
+	}
+	return utf8.DecodeRuneInString(s[i:])
 }
 
 // speller hashes a word letter by letter: eight bytes are mixed in at once, the first of them lowest, and what is left at the end.
@@ -177,12 +193,15 @@ func beyond(x uint64) uint64 {
 	return (x | ^(letters | digits)) & highBit
 }
 
-// wordAt reads the token that begins with the ASCII letter or digit at i, as tokenAt does, eight bytes at a time; name says that it may look like one of
-// a program's names: it has a capital behind its first letter, or an underscore behind it.
-func wordAt(s string, i int) (h uint64, end int, name bool) {
+// ones adds up eight bytes that are 0 or 1.
+func ones(x uint64) int { return int(x * each >> 56) }
+
+// wordAt reads the token that begins with the ASCII letter or digit at i, as tokenAt does, eight bytes at a time, and counts its bytes. name says that it
+// may look like one of a program's names: it has a capital behind its first letter, or an underscore behind it.
+func wordAt(s string, i int, t *tally) (h uint64, end int, name bool) {
 	h, end = fnvOffset, i
-	var capitals uint64
-	for first := uint64(0xFF); ; first = 0 {
+	capitals, digits := 0, 0
+	for {
 		var x uint64
 		if len(s)-end >= 8 {
 			x = eight(s[end:])
@@ -191,29 +210,34 @@ func wordAt(s string, i int) (h uint64, end int, name bool) {
 		}
 		folded := x | lowerCase
 		rest := beyond(x)
+		word := (rest ^ (rest - 1)) >> 8
 		if rest == 0 {
-			h = mix(h ^ folded)
-			capitals |= (folded ^ x) &^ first
-			end += 8
-			continue
+			word = 1<<64 - 1
 		}
-		if word := (rest ^ (rest - 1)) >> 8; word != 0 {
+		if word != 0 {
 			h = mix(h ^ folded&word)
-			capitals |= (folded ^ x) & word &^ first
-			end += bits.TrailingZeros64(rest) / 8
+			capitals += ones((folded ^ x) & word >> 5)
+			digits += ones(^x & word >> 6 & each) // letters have this bit
 		}
-		break
+		if rest != 0 {
+			end += bits.TrailingZeros64(rest) / 8
+			break
+		}
+		end += 8
 	}
-	name = capitals != 0
-	if end == len(s) {
-		return h, end, name
+	var next byte
+	if end < len(s) {
+		next = s[end]
 	}
-	switch next := s[end]; {
-	case next >= utf8.RuneSelf, next == '\'':
+	if next >= utf8.RuneSelf || next == '\'' {
 		h, end = tokenAt(s, i)
-		name = true
-	case next == '_':
-		name = true
+		t.add(s[i:end])
+		return h, end, true
 	}
-	return h, end, name
+	t[tallyDigit] += digits
+	t.letters(end-i-digits, capitals)
+	if s[i] >= 'A' && s[i] <= 'Z' {
+		capitals--
+	}
+	return h, end, capitals > 0 || next == '_'
 }

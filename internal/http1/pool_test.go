@@ -69,7 +69,7 @@ func TestReaping(t *testing.T) {
 		end()
 		time.Sleep(10*time.Second - 1)
 		want(1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(0)
 		if len(tr.idle) > 0 || tr.timer != nil {
 			t.Error("something is left in the pool")
@@ -83,7 +83,7 @@ func TestReaping(t *testing.T) {
 		want(2)
 		time.Sleep(4*time.Second - 1)
 		want(2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(0)
 	})
 }
@@ -127,7 +127,7 @@ func TestNothingKept(t *testing.T) {
 			tr := piped(&open)
 			tr.Idle, tr.MaxIdle = 0, max
 			together(t, tr, "http://a.test", 1)()
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if n := open.Load(); n != 0 {
 				t.Errorf("%d connections are open", n)

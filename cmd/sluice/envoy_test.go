@@ -113,6 +113,28 @@ func TestPlaneParams(t *testing.T) {
 	}
 }
 
+func TestShareProcessors(t *testing.T) {
+	for _, c := range []struct {
+		has   int
+		mode  string
+		tuned bool
+		want  int
+	}{{1, "filter", false, 1}, {2, "filter", false, 1}, {3, "filter", false, 2}, {8, "filter", false, 4}, {8, "edge", false, 8}, {8, "filter", true, 8}} {
+		n := c.has
+		shareProcessors(&world{env: func(k string) (string, bool) { return "8", c.tuned && k == "GOMAXPROCS" }, threads: func(to int) int {
+			was := n
+			if to > 0 {
+				n = to
+			}
+			return was
+		}}, c.mode)
+		if n != c.want {
+			t.Errorf("%d processors, mode %s, tuned %v: %d threads, want %d", c.has, c.mode, c.tuned, n, c.want)
+		}
+	}
+	shareProcessors(&world{env: func(string) (string, bool) { return "", false }}, "filter") // a process that is not ours alone
+}
+
 func TestStateFolder(t *testing.T) {
 	dir, private, err := stateFolder("")
 	must(t, err)

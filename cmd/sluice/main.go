@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // zones of budgets, where the machine has none
@@ -36,6 +37,8 @@ type world struct {
 	signals <-chan os.Signal
 	// serving is told of a server's listeners once it is ready; nil = nobody asks.
 	serving func(addresses)
+	// threads is runtime.GOMAXPROCS; nil = nothing is to be changed for the whole process.
+	threads func(int) int
 }
 
 // cli is the command line.
@@ -63,7 +66,7 @@ func main() {
 	log.SetOutput(io.Discard) // net/http's transport quotes there what upstreams say out of turn: prompts' answers, in a process's log
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	w := &world{ctx: context.Background(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals}
+	w := &world{ctx: context.Background(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals, threads: runtime.GOMAXPROCS}
 	os.Exit(run(os.Args[1:], w))
 }
 

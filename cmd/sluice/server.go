@@ -200,7 +200,9 @@ func (s *server) startPlane(p *policies.Policy) error {
 func (s *server) behindEnvoy(w *world, o envoyFlags) (err error) {
 	s.cert = nil // Envoy reads the files
 	s.ballast = ballast(w.env)
-	s.envoy, err = newEnvoyPlane(s, o, s.plane)
+	if s.envoy, err = newEnvoyPlane(s, o, s.plane); err == nil && s.envoy.process != nil {
+		shareProcessors(w, s.gateway.Snapshot().Policy.Server.EnvoyMode)
+	}
 	return err
 }
 

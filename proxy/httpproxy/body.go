@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ func (c *call) readWhole() bool {
 	}
 	in := c.patiently(c.r.Body)
 	body := &reckoned{r: io.LimitReader(in, limit+1), claim: c.x.Claim, told: min(max(c.r.ContentLength, 0), claimable)}
-	b, err := readAll(body, size)
+	b, err := readAll(body, size, c.r.ContentLength)
 	in.stop()
 	if body.refused != nil {
 		c.run(c.x.Fail(proxy.CauseBody, body.refused))
@@ -64,8 +63,8 @@ func (c *call) readWhole() bool {
 	return true
 }
 
-// readAll is io.ReadAll for what is probably of this size, which it then takes and no more.
-func readAll(r io.Reader, size int64) ([]byte, error) {
+// readAll is io.ReadAll that begins with room for size bytes and takes no more in the end than for all; -1 = how many there are is not known.
+func readAll(r io.Reader, size, all int64) ([]byte, error) {
 	b := make([]byte, 0, size+1) // with a byte in which to meet the end
 	for {
 		n, err := r.Read(b[len(b):cap(b)])
@@ -76,7 +75,11 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 		case err != nil:
 			return b, err
 		case len(b) == cap(b):
-			b = slices.Grow(b, len(b)) // twice as much
+			more := len(b)
+			if left := all + 1 - int64(len(b)); left > 0 {
+				more = int(min(int64(more), left))
+			}
+			b = append(make([]byte, 0, len(b)+more), b...)
 		}
 	}
 }

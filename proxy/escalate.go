@@ -92,14 +92,42 @@ func (x *Exchange) weigh(a *attempt, e *llm.Event) signs.Sign {
 			return signs.None
 		}
 	}
-	sign := d.Find(rule.On)
-	if sign != signs.None {
+	return x.verdict(a)
+}
+
+// verdict ends the look at an answer, with the sign for which it is to be thrown away.
+func (x *Exchange) verdict(a *attempt) signs.Sign {
+	if sign := a.doubt.Find(x.escalation().On); sign != signs.None {
 		if _, ok := x.stronger(a); ok {
 			return sign
 		}
 	}
 	a.doubt = nil
 	return signs.None
+}
+
+// HeldUntil is when the beginning of a stream that is held back for a look at it has waited for long enough; the zero time when none is. If nothing has come by then
+// the plane calls Overdue.
+func (x *Exchange) HeldUntil() time.Time {
+	a := x.attempt
+	if a == nil || a.doubt == nil || a.doubt.since.IsZero() {
+		return time.Time{}
+	}
+	return a.doubt.since.Add(x.escalation().Time)
+}
+
+// Overdue lets the beginning go that was held back, or throws the answer away. What it returns is as Write's.
+func (x *Exchange) Overdue(dst []byte) ([]byte, Verdict) {
+	a, from := x.attempt, len(dst)
+	if x.HeldUntil().IsZero() {
+		return dst, Verdict{Action: Hold}
+	}
+	if sign := x.verdict(a); sign != signs.None {
+		return x.escalate(dst, from, a, nil, sign)
+	}
+	dst = x.letGo(dst, a)
+	x.rec.BytesOut += int64(len(dst) - from)
+	return dst, Verdict{Action: More}
 }
 
 // take adds an event to what is looked at; false: it is too much, or nothing that could be looked at.
@@ -143,7 +171,7 @@ func (d *doubt) call(e *llm.Event) {
 	d.calls, d.Arguments = append(d.calls, e.Tool), append(d.Arguments, append([]byte(nil), e.Text...))
 }
 
-// escalate throws the answer of the attempt away, at the event that decided it, and has the next tier asked.
+// escalate throws the answer of the attempt away, at the event that decided it (nil = the time did), and has the next tier asked.
 func (x *Exchange) escalate(dst []byte, from int, a *attempt, e *llm.Event, sign signs.Sign) ([]byte, Verdict) {
 	i, _ := x.stronger(a)
 	if a.doubt.Whole {

@@ -206,15 +206,30 @@ func (c *playing) try(i int) proxy.Verdict {
 	return c.carry(conn, br, resp.Body)
 }
 
-// await waits for the upstream's next byte, or for the time at which the plane must look up, and breaks the client's silence meanwhile.
-func (c *playing) await(conn net.Conn, br *bufio.Reader) {
+// await waits for the upstream's next byte, or for the time at which the plane must look up, breaks the client's silence meanwhile and lets go what was held for its
+// time; true = that has ended the attempt.
+func (c *playing) await(conn net.Conn, br *bufio.Reader) (proxy.Verdict, bool) {
 	for {
-		until := c.until()
+		until, held := c.until(), c.x.HeldUntil()
+		if !held.IsZero() && (until.IsZero() || held.Before(until)) {
+			until = held
+		}
 		_ = conn.SetReadDeadline(c.sooner(until))
 		_, err := br.Peek(3) // the end of a chunk may still be there: two bytes
 		_ = conn.SetReadDeadline(c.patience())
-		if ne, ok := err.(net.Error); !ok || !ne.Timeout() || !c.breakSilence() {
-			return
+		if ne, ok := err.(net.Error); !ok || !ne.Timeout() {
+			return proxy.Verdict{}, false
+		}
+		if !held.IsZero() && !time.Now().Before(held) {
+			var v proxy.Verdict
+			c.out, v = c.x.Overdue(c.out[:0])
+			if c.give(v) {
+				return v, true
+			}
+			continue
+		}
+		if !c.breakSilence() {
+			return proxy.Verdict{}, false
 		}
 	}
 }
@@ -286,7 +301,9 @@ func (c *playing) carry(conn net.Conn, br *bufio.Reader, body io.Reader) proxy.V
 	for {
 		_ = conn.SetReadDeadline(c.patience())
 		if br != nil {
-			c.await(conn, br)
+			if v, over := c.await(conn, br); over {
+				return v
+			}
 		}
 		n, err := body.Read(buf)
 		end := errors.Is(err, io.EOF)
@@ -295,17 +312,10 @@ func (c *playing) carry(conn net.Conn, br *bufio.Reader, body io.Reader) proxy.V
 				return v
 			}
 		}
-		var v proxy.Verdict
 		if n > 0 || end {
+			var v proxy.Verdict
 			c.out, v = c.x.Write(c.out[:0], buf[:n], end)
-			if v.Action == proxy.More || v.Action == proxy.Done || len(c.out) > 0 {
-				c.head()
-				c.answer.Body = append(c.answer.Body, c.out...)
-				if len(c.out) > 0 {
-					c.last = time.Now()
-				}
-			}
-			if v.Action != proxy.More && v.Action != proxy.Hold {
+			if c.give(v) {
 				return v
 			}
 		}
@@ -313,6 +323,18 @@ func (c *playing) carry(conn net.Conn, br *bufio.Reader, body io.Reader) proxy.V
 			return c.fail(err, proxy.CauseCut)
 		}
 	}
+}
+
+// give sends what came of a chunk, or of none; true = the verdict ends the attempt.
+func (c *playing) give(v proxy.Verdict) bool {
+	if v.Action == proxy.More || v.Action == proxy.Done || len(c.out) > 0 {
+		c.head()
+		c.answer.Body = append(c.answer.Body, c.out...)
+		if len(c.out) > 0 {
+			c.last = time.Now()
+		}
+	}
+	return v.Action != proxy.More && v.Action != proxy.Hold
 }
 
 // left tells the exchange, once, that the client has gone.

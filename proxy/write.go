@@ -135,11 +135,17 @@ func (x *Exchange) emit(dst []byte, a *attempt, e *llm.Event) []byte {
 		}
 		return dst
 	}
+	dst = x.letGo(dst, a)
+	x.delivered.keep(e, a.plan.Model)
+	return a.enc.Append(dst, e)
+}
+
+// letGo commits the client's stream and appends what was held of it.
+func (x *Exchange) letGo(dst []byte, a *attempt) []byte {
 	x.commit(a.status)
 	dst = append(dst, x.held...)
 	x.held = x.held[:0]
-	x.delivered.keep(e, a.plan.Model)
-	return a.enc.Append(dst, e)
+	return dst
 }
 
 // streams reports whether the client gets this answer as events.

@@ -250,7 +250,10 @@ func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
 	in := chunks{body: body, small: buf}
 	defer in.close()
 	for {
-		chunk, err := in.next()
+		chunk, err, over := c.next(&in, watch)
+		if over != nil {
+			return *over
+		}
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
 			if len(chunk) > 0 {
@@ -278,6 +281,11 @@ func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) 
 	}
 	var v proxy.Verdict
 	c.out, v = c.x.Write(c.out[:0], chunk, end)
+	return c.give(v, watch)
+}
+
+// give sends the client what came of a chunk, or of none; true = the verdict ends the attempt.
+func (c *call) give(v proxy.Verdict, watch *watch) (proxy.Verdict, bool) {
 	watch.look()
 	switch v.Action {
 	case proxy.Hold:

@@ -116,7 +116,7 @@ func TestCharactersBeyondASCII(t *testing.T) {
 	}
 }
 
-// checkScan compares a scan, which reads most words by letters, with one that reads everything by next.
+// checkScan compares a scan, which reads most words by letters, with one that reads everything the plain way.
 func checkScan(t *testing.T, h *Heuristic, rows *table, s string) {
 	t.Helper()
 	got, want := readings.Get().(*reading), readings.Get().(*reading)
@@ -148,14 +148,16 @@ func checkScan(t *testing.T, h *Heuristic, rows *table, s string) {
 	}
 }
 
-// plainly is text without letters.
+// plainly is text, but it reads every word by tokenAt.
 func (s *scan) plainly(t string) {
 	for i := 0; i < len(t); {
 		end := i + 1
 		switch byteKinds[t[i]] {
 		case kindLetter, kindDigit:
-			i = s.word(t, i)
-			continue
+			var k uint64
+			k, end = tokenAt(t, i)
+			s.token(t, k, i, end)
+			s.name(t, i, end)
 		case kindWide:
 			i = s.wide(t, i)
 			continue

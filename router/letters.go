@@ -2,11 +2,11 @@ package router
 
 import "math/bits"
 
-// letters reads on at i for as long as words begin with ASCII letters and what is between them says nothing. It returns where something else stands,
-// or less than eight bytes before the end. It does what word does, word by word, but most of most texts is read here: so words of at most seven
-// letters, none of them a capital but the first, are read at once, for nobody foresees where a loop over them would end, and a word of a text's middle
-// that the lexicon does not know costs no call.
-func (s *scan) letters(t string, i int) int {
+// letters reads on at i for as long as there are plain words and what says nothing. It returns where something else stands, and whether that is
+// another word. It does what text does with any word, but most of most texts is read here: so words of at most seven ASCII letters, none of them a
+// capital but the first, are read at once, for nobody foresees where a loop over them would end, and a word of a text's middle that the lexicon does
+// not know costs no call.
+func (s *scan) letters(t string, i int) (to int, other bool) {
 	h, g := s.table, s.grams
 	for last := len(t) - 8; i <= last; {
 		x := eight(t[i:])
@@ -20,7 +20,7 @@ func (s *scan) letters(t string, i int) int {
 			if i > from {
 				continue
 			}
-			break
+			return i, false
 		}
 		rest |= 1 << 63 // the eighth byte ends the word too
 		word := (rest ^ (rest - 1)) >> 8
@@ -33,8 +33,7 @@ func (s *scan) letters(t string, i int) int {
 		} else if k, end = longAt(t, i); end > i {
 			s.tally.letters(end-i, int(capitals>>5))
 		} else {
-			i = s.word(t, i)
-			continue
+			return i, true
 		}
 		e := h.find(k)
 		open := s.step(e)
@@ -60,7 +59,7 @@ func (s *scan) letters(t string, i int) int {
 			i++
 		}
 	}
-	return i
+	return i, i < len(t) && byteKinds[t[i]] == kindLetter
 }
 
 // noLetter marks, by its highest bit, the first of eight bytes, folded too, that is no ASCII letter; what it says of those behind it is not to be

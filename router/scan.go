@@ -82,33 +82,28 @@ func (s *scan) text(t string, base int) {
 		case kindBlank:
 			s.tally.count(c)
 			i++
-		case kindLetter:
-			if end := s.letters(t, i); end > i {
-				i = end
-			} else {
-				i = s.word(t, i)
-			}
-		case kindDigit:
-			i = s.word(t, i)
 		case kindMark:
 			for end := s.surface(t, i); i < end; i++ {
 				s.tally.count(t[i])
 			}
-		default:
+		case kindWide:
 			i = s.wide(t, i)
+		case kindLetter:
+			var other bool
+			if i, other = s.letters(t, i); !other {
+				break
+			}
+			fallthrough
+		case kindDigit:
+			k, end, name := wordAt(t, i, &s.tally)
+			s.token(t, k, i, end)
+			if name {
+				s.name(t, i, end)
+			}
+			i = end
 		}
 	}
 	s.endSentence()
-}
-
-// word reads the token that begins with the ASCII letter or digit at i.
-func (s *scan) word(t string, i int) (end int) {
-	k, end, name := wordAt(t, i, &s.tally)
-	s.token(t, k, i, end)
-	if name {
-		s.name(t, i, end)
-	}
-	return end
 }
 
 // wide reads what begins at i with a character beyond ASCII.

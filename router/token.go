@@ -173,17 +173,6 @@ func eight(s string) uint64 {
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// upToEight reads the first eight bytes of a text, zeros behind its end.
-func upToEight(s string) (x uint64) {
-	if len(s) >= 8 {
-		return eight(s)
-	}
-	for i := len(s) - 1; i >= 0; i-- {
-		x = x<<8 | uint64(s[i])
-	}
-	return x
-}
-
 // beyond marks, by its highest bit, the first of eight bytes that is no ASCII letter or digit; what it says of those behind it is not to be relied on,
 // for sums of bytes are carried into them. Zero: all are.
 func beyond(x uint64) uint64 {
@@ -201,43 +190,36 @@ func ones(x uint64) int { return int(x * each >> 56) }
 func wordAt(s string, i int, t *tally) (h uint64, end int, name bool) {
 	h, end = fnvOffset, i
 	capitals, digits := 0, 0
-	for {
-		var x uint64
-		if len(s)-end >= 8 {
-			x = eight(s[end:])
-		} else {
-			x = upToEight(s[end:])
-		}
+	for len(s)-end >= 8 {
+		x := eight(s[end:])
 		folded := x | lowerCase
 		rest := beyond(x)
-		word := (rest ^ (rest - 1)) >> 8
 		if rest == 0 {
-			word = 1<<64 - 1
+			h = mix(h ^ folded)
+			capitals += ones((folded ^ x) >> 5)
+			digits += ones(^x >> 6 & each) // letters have this bit
+			end += 8
+			continue
 		}
+		word := (rest ^ (rest - 1)) >> 8
 		if word != 0 {
 			h = mix(h ^ folded&word)
 			capitals += ones((folded ^ x) & word >> 5)
-			digits += ones(^x & word >> 6 & each) // letters have this bit
-		}
-		if rest != 0 {
+			digits += ones(^x & word >> 6 & each)
 			end += bits.TrailingZeros64(rest) / 8
+		}
+		next := s[end]
+		if next >= utf8.RuneSelf || next == '\'' {
 			break
 		}
-		end += 8
+		t[tallyDigit] += digits
+		t.letters(end-i-digits, capitals)
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			capitals--
+		}
+		return h, end, capitals > 0 || next == '_'
 	}
-	var next byte
-	if end < len(s) {
-		next = s[end]
-	}
-	if next >= utf8.RuneSelf || next == '\'' {
-		h, end = tokenAt(s, i)
-		t.add(s[i:end])
-		return h, end, true
-	}
-	t[tallyDigit] += digits
-	t.letters(end-i-digits, capitals)
-	if s[i] >= 'A' && s[i] <= 'Z' {
-		capitals--
-	}
-	return h, end, capitals > 0 || next == '_'
+	h, end = tokenAt(s, i) // at the very end of a text, or more than ASCII
+	t.add(s[i:end])
+	return h, end, true
 }

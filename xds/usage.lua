@@ -126,12 +126,31 @@ local function tail(text)
   return i and begin
 end
 
+-- plain are the figures that an object without objects has, by key.
+local plain = {}
+for _, field in ipairs(fields) do
+  if #field.path == 2 then plain[field.key] = '"' .. string.gsub(field.path[2], '%p', '%%%0') .. '"%s*:%s*(%d+)' end
+end
+
+-- last reads the object of an answer that ends with it, if nothing in it is an object, a list or escaped: that is the usual one, and a look for each
+-- figure is enough. It returns whether that was so.
+local function last(metadata, text)
+  local hit, stop = find(text, object, math.max(1, #text - 256), true)
+  local found = hit and byte(text, hit - 1) ~= 92 and match(text, '^%s*:%s*{([^{}%[%]\\]*)}%s*}%s*$', stop + 1)
+  for key, figure in pairs(found and plain or {}) do
+    local n = match(found, figure)
+    if n then metadata:set(namespace, key, tonumber(n)) end
+  end
+  return found
+end
+
 -- whole reads an answer in one piece, which is held back until it is whole: one that breaks off is Envoy's to replace.
 local function whole(h)
   local body = h:body()
   local size = body and body:length() or 0
   local skipped = math.max(0, size - longest)
   local text = size > 0 and body:getBytes(skipped, size - skipped) or ''
+  if last(h:streamInfo():dynamicMetadata(), text) then return end
   local i = tail(text)
   if not i then
     text = skipped > 0 and body:getBytes(0, longest) or text

@@ -69,6 +69,10 @@ var wholes = []answer{
 	{"figures where the beginning ends", `{` + long[:65_480] + `",` + counted[1:], false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
 	{"very long, then the figures", `{"data":"` + strings.Repeat("a", 20<<20) + `",` + counted[1:], false, &llm.Usage{Input: 9, Output: 3, Cached: 2}},
 	{"long, then only what is said", `{` + long + `,` + said[1:] + `,"usage\"":1,"last":{"usage":{"prompt_tokens":78}}}`, false, nil},
+	{"figures only, at the end", `{"choices":[],"usage":{"prompt_tokens":9,"total_tokens":12,"completion_tokens" : 3} }`, false, &llm.Usage{Input: 9, Output: 3}},
+	{"figures and a text, at the end", `{"choices":[],"usage":{"note":"\"prompt_tokens\":7","prompt_tokens":9}}`, false, &llm.Usage{Input: 9}},
+	{"of another object, at the end", `{"choices":[],"more":{"usage":{"prompt_tokens":78}}}`, false, nil},
+	{"of a name that ends alike, at the end", `{"choices":[],"a\"usage":{"prompt_tokens":78}}`, false, nil},
 	{"compressed all the same", counted, true, nil},
 }
 

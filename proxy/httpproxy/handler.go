@@ -404,9 +404,7 @@ func (c *call) deliver(p, rest []byte) {
 		if _, err := c.w.Write(p[:n]); err != nil || long && rc.Flush() != nil {
 			return
 		}
-		if p = p[n:]; len(p) == 0 {
-			p, rest = rest, nil
-		}
+		p = p[n:]
 	}
 	if long {
 		_ = rc.SetWriteDeadline(time.Time{})

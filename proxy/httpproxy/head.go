@@ -3,6 +3,7 @@ package httpproxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"strings"
@@ -26,8 +27,8 @@ type listener struct{ net.Listener }
 
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	if _, secure := c.(*tls.Conn); err != nil || secure { // which net/http must see as what it is
+		return c, err
 	}
 	return &client{Conn: c}, nil
 }
@@ -45,7 +46,7 @@ var linesPool = sync.Pool{New: func() any { return new(lines) }}
 
 // Write writes what net/http writes, and the waiting lines behind the status line of an answer.
 func (c *client) Write(p []byte) (int, error) {
-	if c.next == nil || !opens(p) {
+	if !opens(p) || c.next == nil { // in this order: what bids a client send its body is written by whoever reads that, at any time
 		return c.Conn.Write(p)
 	}
 	l := c.next

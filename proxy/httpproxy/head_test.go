@@ -2,12 +2,15 @@ package httpproxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -52,6 +55,47 @@ func TestClientWrites(t *testing.T) {
 				t.Errorf("the lines wait: %v", waits)
 			}
 		})
+	}
+}
+
+// What bids a client send its body is written by whoever reads that, while the handler may be about to answer: the lines are none of its business.
+func TestClientWritesInterim(t *testing.T) {
+	c := &client{Conn: &short{room: 1 << 10}}
+	var interim sync.WaitGroup
+	interim.Go(func() { _, _ = c.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) })
+	c.next = new(lines) // the race detector sees whether the other one looked at it
+	interim.Wait()
+	if c.next == nil {
+		t.Error("the lines are gone")
+	}
+}
+
+// net/http finds out by a connection's type that it is one of TLS.
+func TestListenLeavesTLS(t *testing.T) {
+	secure := httptest.NewTLSServer(nil)
+	config := secure.TLS.Clone()
+	client := secure.Client()
+	secure.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan bool, 1)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{w: w, r: r}
+		c.setHead([]proxy.Field{{Name: "X-One", Value: "1"}})
+		said <- r.TLS != nil
+	})}
+	go func() { _ = s.Serve(Listen(s, tls.NewListener(l, config))) }()
+	defer s.Close()
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("https://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if !<-said || resp.Header.Get("X-One") != "1" {
+		t.Errorf("no request over TLS, or without its head: %v", resp.Header)
 	}
 }
 

@@ -378,6 +378,7 @@ func (x *Exchange) clientGone() Verdict {
 	}
 	if x.draining() {
 		x.drained, x.left = true, a.outBytes
+		a.doubt = nil   // nobody is to get a better answer
 		x.leaveFlight() // who waits for the answer does not wait for this
 		return Verdict{Action: Drain}
 	}

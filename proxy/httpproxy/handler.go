@@ -274,14 +274,21 @@ func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
 
 // pass hands a chunk to the exchange and what comes of it to the client; true = the verdict ends the attempt.
 func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) {
-	if c.drains && !c.gone && c.r.Context().Err() != nil {
-		if v, over := c.leave(c.r.Context().Err()); over {
-			return v, true
-		}
+	if v, over := c.absent(); over {
+		return v, true
 	}
 	var v proxy.Verdict
 	c.out, v = c.x.Write(c.out[:0], chunk, end)
 	return c.give(v, watch)
+}
+
+// absent looks whether the client has left an attempt that does not end with that by itself; true = now it does.
+func (c *call) absent() (proxy.Verdict, bool) {
+	err := c.r.Context().Err()
+	if !c.drains || c.gone || err == nil {
+		return proxy.Verdict{}, false
+	}
+	return c.leave(err)
 }
 
 // give sends the client what came of a chunk, or of none; true = the verdict ends the attempt.
@@ -396,7 +403,10 @@ const replyPiece = 64 << 10
 func (c *call) deliver(p, rest []byte) {
 	rc := http.NewResponseController(c.w)
 	long := len(p)+len(rest) > replyPiece
-	for len(p) > 0 {
+	for len(p)+len(rest) > 0 {
+		if len(p) == 0 {
+			p, rest = rest, nil
+		}
 		n := min(len(p), replyPiece)
 		if long {
 			_ = rc.SetWriteDeadline(time.Now().Add(unreadTime)) // not supported = nobody to wait for

@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/sluice-gateway/sluice/proxy"
@@ -24,6 +25,9 @@ func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
 		var r reading
 		defer func() {
 			if v := recover(); v != nil { // of whatever reads the body: one answer ends, not the process
+				if c.h.panicked != nil {
+					c.h.panicked(v, debug.Stack())
+				}
 				r.err = fmt.Errorf("panic: %v", v)
 			}
 			read <- r
@@ -37,15 +41,28 @@ func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
 		return r.chunk, r.err, nil
 	case <-t.C:
 	}
-	var v proxy.Verdict
-	c.out, v = c.x.Overdue(c.out[:0])
-	v, over := c.give(v, watch)
-	if over {
-		watch.cancel() // the reader must be gone before its buffer is another's
-	}
-	r := <-read
+	waits := false
+	defer func() {
+		if !waits { // the reader must be gone before its buffer is another's, also where something panicked
+			watch.cancel()
+			<-read
+		}
+	}()
+	v, over := c.overdue(watch)
 	if over {
 		return nil, nil, &v
 	}
+	waits = true
+	r := <-read
 	return r.chunk, r.err, nil
+}
+
+// overdue lets go what was held back, or not; true = the verdict ends the attempt.
+func (c *call) overdue(watch *watch) (proxy.Verdict, bool) {
+	if v, over := c.absent(); over {
+		return v, true
+	}
+	var v proxy.Verdict
+	c.out, v = c.x.Overdue(c.out[:0])
+	return c.give(v, watch)
 }

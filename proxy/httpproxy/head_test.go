@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -169,5 +171,88 @@ func TestHeadIsWhole(t *testing.T) {
 	}
 	if past, not := ask(t, true), ask(t, false); past != not {
 		t.Errorf("past net/http %s\nthrough it     %s", past, not)
+	}
+}
+
+// Whatever a client writes on one connection, it reads the same as without Listen, but for the order of a head's lines.
+func TestConnectionIsTheSame(t *testing.T) {
+	long := strings.Repeat("x", 6<<10) // than net/http's buffer
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{w: w, r: r}
+		fields := []proxy.Field{{Name: "X-Path", Value: r.URL.Path}, {Name: "Etag", Value: "1"}, {Name: "X-Path", Value: "again"}}
+		switch r.URL.Path {
+		case "/long":
+			fields = append(fields, proxy.Field{Name: "X-Long", Value: long}, proxy.Field{Name: "Long", Value: long})
+		case "/close":
+			fields = append(fields, proxy.Field{Name: "Connection", Value: "close"})
+		case "/full": // an answer before the body was read
+			_ = http.NewResponseController(w).EnableFullDuplex()
+		}
+		w.Header()["Date"] = nil
+		c.setHead(fields)
+		status := http.StatusOK
+		if n, err := strconv.Atoi(r.URL.Path[1:]); err == nil {
+			status = n
+		}
+		w.WriteHeader(status)
+		switch r.URL.Path {
+		case "/stream":
+			for range 2 {
+				_ = http.NewResponseController(w).Flush()
+				_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\n")
+			}
+		case "/panic":
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		default:
+			_, _ = io.WriteString(w, "body\r\n")
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+	})
+	const end = "GET /end HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+	get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n" }
+	for _, said := range []string{
+		end, get("/a") + get("/b") + get("/stream") + get("/c") + end, get("/204") + get("/304") + get("/404") + get("/600") + end,
+		"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n" + end, get("/long") + get("/long") + end, get("/close") + end, get("/panic"),
+		"GET /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + end, "GET /stream HTTP/1.0\r\n\r\n",
+		get("/a") + "GET /b HTTP/1.1\r\n\r\n", get("/a") + "nonsense\r\n\r\n",
+		"POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n1" + end,
+		"POST /full HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n1" + end, "POST /full HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n" + end,
+	} {
+		reads := func(past bool) string {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &http.Server{Handler: handler}
+			in := l
+			if past {
+				in = Listen(s, l)
+			}
+			go func() { _ = s.Serve(in) }()
+			defer s.Close()
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, said); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(string(got), "\r\n")
+			for from := range lines { // a head ends with an empty line
+				if n := slices.Index(lines[from:], ""); n > 1 && strings.HasPrefix(lines[from], "HTTP/1.") {
+					slices.Sort(lines[from+1 : from+n])
+				}
+			}
+			return strings.Join(lines, "\n")
+		}
+		if past, not := reads(true), reads(false); past != not {
+			t.Errorf("%.200q\npast net/http %.2000q\nthrough it     %.2000q", said, past, not)
+		}
 	}
 }

@@ -126,6 +126,9 @@ func (x *Exchange) Settle(e DirectEnd) {
 	}
 }
 
+// Told reports whether the client was given a head, and with it the exchange's id.
+func (x *Exchange) Told() bool { return x.door.Load() != doorShut }
+
 // Foretell keeps what a log said while the plane had not finished with the exchange: logs and messages take different ways.
 func (x *Exchange) Foretell(e DirectEnd) { x.foretold = &e }
 

@@ -263,7 +263,18 @@ server: {body_limit: 64k}
 		if usage[wire.KeyInput].GetNumberValue() != 11 || usage[wire.KeyOutput].GetNumberValue() != 7 || usage[wire.KeyCached].GetNumberValue() != 3 {
 			t.Errorf("usage %v", usage)
 		}
-		if e.CommonProperties.UpstreamRequestAttemptCount != 1 || e.Request.RequestHeaders[wire.HeaderID] != stageID {
+		if e.CommonProperties.UpstreamRequestAttemptCount != 1 || e.CommonProperties.UpstreamCluster != pool || e.Request.RequestHeaders[wire.HeaderID] != stageID {
+			t.Errorf("entry %v", e)
+		}
+	})
+	t.Run("logs what it refuses as asked of nobody", func(t *testing.T) {
+		c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\n%s: %032d\r\nContent-Length: 2\r\n\r\n{}", wire.HeaderID, 7) // no host
+		if e := s.expect(t, datav3.AccessLogType_DownstreamEnd); e.CommonProperties.UpstreamCluster != "" || e.Response.ResponseCode.GetValue() != 400 {
 			t.Errorf("entry %v", e)
 		}
 	})

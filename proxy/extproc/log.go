@@ -29,8 +29,8 @@ func (s *Server) entry(e *wire.Entry) {
 	switch e.Kind {
 	case wire.EntryRequest:
 		x := s.find(e.ID())
-		if x == nil {
-			return
+		if x == nil || e.Cluster == "" && x.Told() {
+			return // Envoy refused it before it removed what a client says in our name: the id may be that of an answer which the client is getting
 		}
 		end := directEnd(e)
 		if s.o.Table.Step(x, proxy.OwnerOpen, func() proxy.Owner { x.Foretell(end); return proxy.OwnerOpen }) {

@@ -33,7 +33,7 @@ func whole(id string, usage map[string]any) *logdata.HTTPAccessLogEntry {
 		md["sluice.usage"], _ = structpb.NewStruct(usage)
 	}
 	return &logdata.HTTPAccessLogEntry{
-		CommonProperties: &logdata.AccessLogCommon{AccessLogType: logdata.AccessLogType_DownstreamEnd, Metadata: &core.Metadata{FilterMetadata: md}, ResponseFlags: &logdata.ResponseFlags{}},
+		CommonProperties: &logdata.AccessLogCommon{AccessLogType: logdata.AccessLogType_DownstreamEnd, UpstreamCluster: "ext-cluster", Metadata: &core.Metadata{FilterMetadata: md}, ResponseFlags: &logdata.ResponseFlags{}},
 		Request:          &logdata.HTTPRequestProperties{RequestHeaders: map[string]string{"x-sluice-id": id}},
 		Response:         &logdata.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(200), ResponseBodyBytes: 480, ResponseCodeDetails: "via_upstream"},
 	}
@@ -53,6 +53,21 @@ func replaced(id string, code uint32) *logdata.HTTPAccessLogEntry {
 	e.CommonProperties.ResponseFlags.UpstreamProtocolError = true
 	e.Response.ResponseCode, e.Response.ResponseCodeDetails = wrapperspb.UInt32(code), "upstream_reset_after_response_started{protocol_error}"
 	return e
+}
+
+// TestForgedLog: Envoy logs what it refuses with the headers that the client wrote. With the id of an answer that it is getting a client would end that
+// unpaid.
+func TestForgedLog(t *testing.T) {
+	w := newWorld(t)
+	id := w.talk().begun()
+	forged := whole(id, nil)
+	forged.CommonProperties.UpstreamCluster = ""
+	forged.Response.ResponseCode, forged.Response.ResponseCodeDetails = wrapperspb.UInt32(400), "missing_host_header"
+	w.logs().send(forged, whole(id, map[string]any{"input": 100, "output": 7}))
+	if r := w.record(); r.Outcome != "ok" || r.Status != 200 || r.Usage.Output != 7 {
+		t.Errorf("%s %d %+v", r.Outcome, r.Status, r.Usage)
+	}
+	w.settled(1)
 }
 
 // TestCutBehindHead: an answer that breaks off while its head is with the stage. The client gets Envoy's error, or sees its connection break; in which

@@ -21,6 +21,8 @@ func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
 		err   error
 	}
 	read := make(chan reading, 1)
+	own := *in                   // so that what every attempt has is no memory of its own because of this
+	defer func() { *in = own }() // the reader is gone by then
 	go func() {
 		var r reading
 		defer func() {
@@ -32,7 +34,7 @@ func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
 			}
 			read <- r
 		}()
-		r.chunk, r.err = in.next()
+		r.chunk, r.err = own.next()
 	}()
 	t := time.NewTimer(time.Until(until))
 	defer t.Stop()

@@ -411,12 +411,12 @@ func (c *call) deliver(p, rest []byte) {
 		if long {
 			_ = rc.SetWriteDeadline(time.Now().Add(unreadTime)) // not supported = nobody to wait for
 		}
-		if _, err := c.w.Write(p[:n]); err != nil || long && rc.Flush() != nil {
+		if _, err := c.w.Write(p[:n]); err != nil {
 			return
 		}
 		p = p[n:]
 	}
-	if long {
+	if long && rc.Flush() == nil { // while there still is a limit
 		_ = rc.SetWriteDeadline(time.Time{})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,20 +23,21 @@ type Options struct {
 
 // Router decides. It outlives policies: what it remembers of conversations is keyed by names. Safe for concurrent use.
 type Router struct {
-	classifier Classifier
+	classifier func() Classifier
 	sessions   *sessions
 	failures   atomic.Uint64
 }
 
 // New returns a router.
 func New(o Options) *Router {
-	if o.Classifier == nil {
-		o.Classifier = NewTrained()
+	classifier := func() Classifier { return o.Classifier }
+	if o.Classifier == nil { // its table is half of what an idle gateway weighs, and a policy that judges no prompt has no use for it
+		classifier = sync.OnceValue(func() Classifier { return NewTrained() })
 	}
 	if o.Sessions <= 0 {
 		o.Sessions = DefaultSessions
 	}
-	return &Router{classifier: o.Classifier, sessions: newSessions(o.Sessions, o.Shared)}
+	return &Router{classifier: classifier, sessions: newSessions(o.Sessions, o.Shared)}
 }
 
 // Failures returns how often the classifier has failed: panicked, or said what is not a number.
@@ -196,7 +198,7 @@ func (r *Router) classify(p Prompt) (c Class, err error) {
 			r.failures.Add(1)
 		}
 	}()
-	c = r.classifier.Classify(p)
+	c = r.classifier().Classify(p)
 	sum := 0.0
 	for _, q := range c.P {
 		if !(q >= 0 && q <= 1) {

@@ -250,7 +250,7 @@ func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
 	in := chunks{body: body, small: buf}
 	defer in.close()
 	for {
-		chunk, err, over := c.next(&in, watch)
+		chunk, over, err := c.next(&in, watch)
 		if over != nil {
 			return *over
 		}

@@ -10,11 +10,11 @@ import (
 
 // next reads on. While the beginning of a stream is held back for a time, it is let go when that has passed, whatever the upstream does; not nil = that has ended the
 // attempt.
-func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
+func (c *call) next(in *chunks, watch *watch) (chunk []byte, over *proxy.Verdict, err error) {
 	until := c.x.HeldUntil()
 	if until.IsZero() {
-		chunk, err := in.next()
-		return chunk, err, nil
+		chunk, err = in.next()
+		return chunk, nil, err
 	}
 	type reading struct {
 		chunk []byte
@@ -40,7 +40,7 @@ func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
 	defer t.Stop()
 	select {
 	case r := <-read:
-		return r.chunk, r.err, nil
+		return r.chunk, nil, r.err
 	case <-t.C:
 	}
 	waits := false
@@ -50,13 +50,12 @@ func (c *call) next(in *chunks, watch *watch) ([]byte, error, *proxy.Verdict) {
 			<-read
 		}
 	}()
-	v, over := c.overdue(watch)
-	if over {
-		return nil, nil, &v
+	if v, ends := c.overdue(watch); ends {
+		return nil, &v, nil
 	}
 	waits = true
 	r := <-read
-	return r.chunk, r.err, nil
+	return r.chunk, nil, r.err
 }
 
 // overdue lets go what was held back, or not; true = the verdict ends the attempt.

@@ -46,13 +46,13 @@ var linesPool = sync.Pool{New: func() any { return new(lines) }}
 
 // Write writes what net/http writes, and the waiting lines behind the status line of an answer.
 func (c *client) Write(p []byte) (int, error) {
-	if !opens(p) || c.next == nil { // in this order: what bids a client send its body is written by whoever reads that, at any time
+	first := statusLine(p)
+	if first == 0 || c.next == nil { // in this order: what bids a client send its body is written by whoever reads that, at any time
 		return c.Conn.Write(p)
 	}
 	l := c.next
 	c.next = nil
 	defer linesPool.Put(l)
-	first := bytes.IndexByte(p, '\n') + 1
 	l.out = append(append(append(l.out[:0], p[:first]...), l.text...), p[first:]...)
 	n, err := c.Conn.Write(l.out)
 	if n > first {
@@ -69,10 +69,14 @@ func (c *client) CloseWrite() error {
 	return nil
 }
 
-// opens reports whether bytes begin an answer that is not an interim one (1xx): net/http writes a status line at the beginning of a write.
-func opens(p []byte) bool {
-	const line = "HTTP/1.1 200 "
-	return len(p) > len(line) && bytes.HasPrefix(p, []byte(line[:len("HTTP/1.")])) && p[len("HTTP/1.1 ")] != '1' && bytes.IndexByte(p, '\n') > 0
+// statusLine is how long the status line is that bytes begin with, as net/http writes one at the beginning of a write; 0 = there is none, or that of an interim answer
+// (1xx).
+func statusLine(p []byte) int {
+	const version = "HTTP/1.1 "
+	if !bytes.HasPrefix(p, []byte("HTTP/1.")) || len(p) <= len(version) || p[len(version)] == '1' {
+		return 0
+	}
+	return bytes.IndexByte(p, '\n') + 1
 }
 
 // setHead adds the fields to the answer's head.

@@ -10,7 +10,7 @@ import (
 type gateways struct {
 	*bed
 	binary   string
-	upstream string // http://host:port
+	upstream *target
 }
 
 func openGateways(b *testing.B) *gateways {
@@ -24,11 +24,9 @@ func openGateways(b *testing.B) *gateways {
 	if g.binary, err = sluiceBinary(b.Context(), options{sluice: os.Getenv("SLUICE_BINARY")}, g.dir); err != nil {
 		b.Fatal(err)
 	}
-	null, err := g.launchNull(b.Context(), options{starts: 1}, self)
-	if err != nil {
+	if g.upstream, err = g.launchNull(b.Context(), options{starts: 1}, self); err != nil {
 		b.Fatal(err)
 	}
-	g.upstream = null.base
 	return g
 }
 

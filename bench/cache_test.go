@@ -15,23 +15,24 @@ models:
 %sroutes:
 %s`
 
-// cacheClients keep a request in flight each: as many as the machine of record has processors, so that a latency is more than a place in a line.
+// cacheClients keep a request in flight each: as many as the machine of record has processors, which they share with the gateway and the upstream.
 const cacheClients = 2
 
-// BenchmarkCache asks a gateway the same 32 requests of 1 KB again and again (hit), or ones that nobody has asked (miss): for a body of JSON from an upstream that
-// answers at once, for one from an upstream that takes ten milliseconds, which is faster than any model, and for a stream of 500 events that are sent at once.
-// Loader, gateway and upstream are processes of their own, and share the machine's processors.
+// BenchmarkCache asks a gateway the same 32 requests of 1 KB again and again (hit), ones that nobody has asked (miss), or the upstream without a gateway (direct), which
+// is the most that any cache could bring: for a body of JSON from an upstream that answers at once, for one from an upstream that takes ten milliseconds, which is
+// faster than any model, and for a stream of 500 events that are sent at once. Loader, gateway and upstream are processes of their own.
 func BenchmarkCache(b *testing.B) {
-	gateway := openCached(b)
+	gateway, upstream := openCached(b)
 	for _, s := range []string{"450", "10ms", "sse500"} {
+		b.Run(s+"/direct", func(b *testing.B) { askCache(b, upstream, "up-"+s, true) })
 		for _, kind := range []string{"hit", "miss"} {
-			b.Run(s+"/"+kind, func(b *testing.B) { askCache(b, gateway, s, kind == "hit") })
+			b.Run(s+"/"+kind, func(b *testing.B) { askCache(b, gateway, "cached-"+s, kind == "hit") })
 		}
 	}
 }
 
-// openCached starts a gateway whose routes cache each shape.
-func openCached(b *testing.B) *target {
+// openCached starts an upstream and a gateway whose routes cache each shape.
+func openCached(b *testing.B) (gateway, upstream *target) {
 	b.Helper()
 	g := openGateways(b)
 	var models, routes bytes.Buffer
@@ -39,39 +40,51 @@ func openCached(b *testing.B) *target {
 		fmt.Fprintf(&models, "  up-%s: {provider: out, name: up-%[1]s}\n", s.name)
 		fmt.Fprintf(&routes, "  cached-%s: {cache: {exact: {ttl: 1h, force: true}}, rules: [{use: [up-%[1]s]}]}\n", s.name)
 	}
-	return g.serve(b, "cache", func(listen, admin string) []byte {
-		return fmt.Appendf(nil, cachePolicy, listen, admin, g.upstream, models.String(), routes.String())
+	gateway = g.serve(b, "cache", func(listen, admin string) []byte {
+		return fmt.Appendf(nil, cachePolicy, listen, admin, g.upstream.base, models.String(), routes.String())
 	})
+	return gateway, g.upstream
 }
 
-// askCache measures answers of a shape. Requests are numbered, so that those of two calls differ unless they are to hit.
-func askCache(b *testing.B, gateway *target, shape string, hit bool) {
+// askCache measures answers of a model: a quarter as many for one client, alone on the machine, and then b.N for all clients. Requests are numbered, so that those of
+// two calls differ unless they are to hit.
+func askCache(b *testing.B, from *target, model string, hit bool) {
 	pool := newTransport(cacheClients)
 	defer pool.CloseIdleConnections()
-	c, err := newClient(pool, gateway.base+"/v1/chat/completions", "cached-"+shape, 1<<10)
+	c, err := newClient(pool, from.base+"/v1/chat/completions", model, 1<<10)
 	if err != nil {
 		b.Fatal(err)
 	}
-	warmed := closedLoop(b.Context(), c.call, 1, 0, len(c.bodies))
-	if !hit {
-		c.bodies = distinct(c.bodies[0], b.N)
-	}
-	b.ResetTimer()
-	before, _ := cpu(gateway.proc.cmd.Process.Pid)
-	t := closedLoop(b.Context(), c.call, cacheClients, 0, b.N)
-	b.StopTimer()
-	after, ok := cpu(gateway.proc.cmd.Process.Pid)
-	for _, t := range []*tally{warmed, t} {
+	ask := func(clients, n int) *tally {
+		t := closedLoop(b.Context(), c.call, clients, 0, n)
 		if t.failed > 0 {
 			b.Fatal(t.err)
 		}
+		return t
 	}
-	if ok {
+	ask(1, len(c.bodies))
+	first := c.bodies[0]
+	fresh := func(n int) {
+		if !hit {
+			c.bodies = distinct(first, n)
+		}
+	}
+	few := (b.N + 3) / 4
+	fresh(few)
+	alone := ask(1, few)
+	fresh(b.N)
+	b.ResetTimer()
+	before, _ := cpu(from.proc.cmd.Process.Pid)
+	t := ask(cacheClients, b.N)
+	b.StopTimer()
+	if after, ok := cpu(from.proc.cmd.Process.Pid); ok {
 		b.ReportMetric(micros(after-before)/float64(b.N), "cpu-µs")
 	}
 	b.ReportMetric(t.rate(), "answers/s")
-	b.ReportMetric(float64(t.latency.quantile(0.5).Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(t.latency.quantile(0.99).Microseconds())/1000, "p99-ms")
+	for name, t := range map[string]*tally{"alone-": alone, "": t} {
+		b.ReportMetric(millis(t.latency.quantile(0.5)), name+"p50-ms")
+		b.ReportMetric(millis(t.latency.quantile(0.99)), name+"p99-ms")
+	}
 }
 
 // numbered counts the requests that nobody has asked.

@@ -131,7 +131,7 @@ type asked struct {
 func (q *quotaBed) gateway(b *testing.B, name, quotas, state string) asked {
 	b.Helper()
 	p := q.serve(b, name, func(listen, admin string) []byte {
-		return fmt.Appendf(nil, quotaPolicy, listen, admin, q.upstream, q.pepper, q.hash, quotas, state)
+		return fmt.Appendf(nil, quotaPolicy, listen, admin, q.upstream.base, q.pepper, q.hash, quotas, state)
 	})
 	listen := strings.TrimPrefix(p.base, "http://")
 	conn, err := net.Dial("tcp", listen)

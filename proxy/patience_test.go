@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,6 +80,9 @@ func TestPatienceWithReplies(t *testing.T) {
 		first, again := l.plane.ask(ask), l.plane.ask(ask)
 		if again.Header.Get("X-Sluice-Cache") != "hit" || len(again.Body) < 256<<10 || again.End != "" || read(t, &again).text != read(t, &first).text {
 			t.Fatalf("%d bytes, cache %s", len(again.Body), again.Header.Get("X-Sluice-Cache"))
+		}
+		if n := again.Header.Get("Content-Length"); n != strconv.Itoa(len(again.Body)) {
+			t.Errorf("it is said to have %q bytes, and has %d", n, len(again.Body))
 		}
 		client, err := l.net.Dial(context.Background(), "tcp", gatewayName)
 		if err != nil {

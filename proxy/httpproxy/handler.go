@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -390,14 +391,20 @@ func (c *call) reply(r *proxy.Reply) {
 		// net/http would wait for the rest of a body that nobody reads, for as long as the client likes.
 		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(lingerTime)) // not supported = nothing to wait for
 	}
+	if n := len(r.Body) + len(r.Rest); n > tellsLength {
+		c.w.Header()["Content-Length"] = []string{strconv.Itoa(n)}
+	}
 	c.w.WriteHeader(r.Status)
 	if c.r.Method != http.MethodHead {
 		c.deliver(r.Body, r.Rest)
 	}
 }
 
+// tellsLength is the longest body, in bytes, whose length net/http tells by itself; a longer one it would send in chunks.
+const tellsLength = 2 << 10
+
 // replyPiece is how much of a long reply is written at once, in bytes.
-const replyPiece = 64 << 10
+const replyPiece = 128 << 10
 
 // deliver writes the body of a reply. A long one, which is a recorded answer, goes piece by piece: a client has unreadTime for each.
 func (c *call) deliver(p, rest []byte) {

@@ -89,13 +89,14 @@ func (c *call) setHead(fields []proxy.Field) {
 	if to.next == nil {
 		to.next = linesPool.Get().(*lines)
 	}
-	text := to.next.text[:0]
-	for i, f := range fields {
+	text, others := to.next.text[:0], make([]proxy.Field, 0, 8)
+	for _, f := range fields {
 		if !strings.HasPrefix(f.Name, "X-") || !httpguts.ValidHeaderFieldName(f.Name) || !httpguts.ValidHeaderFieldValue(f.Value) {
-			setHeader(c.w.Header(), fields[i:i+1])
+			others = append(others, f)
 			continue
 		}
 		text = append(append(append(append(text, f.Name...), ": "...), f.Value...), "\r\n"...)
 	}
 	to.next.text = text
+	setHeader(c.w.Header(), others)
 }

@@ -25,6 +25,7 @@ const (
 // reloader follows the policy's file. One goroutine, run, does all of it; failure may be read by any.
 type reloader struct {
 	path    string
+	real    string // where path led when the folders were followed last
 	load    func(src []byte) (*policies.Policy, error)
 	apply   func(p *policies.Policy, force bool) error
 	current func() *policies.Policy
@@ -64,7 +65,6 @@ func (s *server) swap(p *policies.Policy, force bool) error {
 		{"state.redis", old.State.Shared(), p.State.Shared()},
 		{"server.envoy.binary", old.Server.EnvoyBinary, p.Server.EnvoyBinary},
 		{"server.tls", old.Server.TLSCert + old.Server.TLSKey, p.Server.TLSCert + p.Server.TLSKey},
-		{"state.path", old.State.Path, p.State.Path},
 		{"telemetry.otlp", old.Telemetry.OTLPEndpoint, p.Telemetry.OTLPEndpoint},
 		{"telemetry.access_log", old.Telemetry.AccessLog, p.Telemetry.AccessLog},
 	} {
@@ -150,21 +150,22 @@ func (r *reloader) watch() (events <-chan fsnotify.Event, errs <-chan error, fol
 
 func (r *reloader) folders() []string {
 	dirs := []string{filepath.Dir(r.path)}
-	if real, err := filepath.EvalSymlinks(r.path); err == nil && filepath.Dir(real) != dirs[0] {
+	real, err := filepath.EvalSymlinks(r.path)
+	if err != nil { // it is away: what comes in its place has its name
+		real = r.path
+	}
+	if r.real = real; filepath.Dir(real) != dirs[0] {
 		dirs = append(dirs, filepath.Dir(real))
 	}
 	return dirs
 }
 
 // concerns reports whether a name in a watched folder can mean that the policy has changed: the file itself, the hidden links by which
-// Kubernetes swaps a volume, or anything of that name where the link leads.
+// Kubernetes swaps a volume, or anything of that name where the link leads. It looks at names only: logs and stores may be in the same folder, and
+// each of their writes comes by here.
 func (r *reloader) concerns(name string) bool {
 	base := filepath.Base(name)
-	if base == filepath.Base(r.path) || strings.HasPrefix(base, "..") {
-		return true
-	}
-	real, err := filepath.EvalSymlinks(r.path)
-	return err == nil && base == filepath.Base(real)
+	return base == filepath.Base(r.path) || base == filepath.Base(r.real) || strings.HasPrefix(base, "..")
 }
 
 // look reads the file and puts what it holds into force if that is good and new. A good file clears the last error, also when the

@@ -13,12 +13,12 @@ import (
 // MaxBody bounds the body of an entry, in bytes: what is longer is not recorded.
 const MaxBody = 1 << 20
 
-// Store keeps sealed entries. Its methods are safe for concurrent use and quick: a store that cannot answer in time has nothing. ctx bounds the call.
+// Store keeps sealed entries. Its methods are safe for concurrent use and quick: a store that cannot answer in time fails. ctx bounds the call.
 type Store interface {
-	// Load returns the sealed entry under a key and the purges that hold for the store, nil when it knows of none.
-	Load(ctx context.Context, k Key) (sealed []byte, purged Purges)
+	// Load returns the sealed entry under a key, nil when there is none, and the purges that hold for the store.
+	Load(ctx context.Context, k Key) (sealed []byte, purged Purges, err error)
 	// Save keeps a sealed entry for ttl, or less.
-	Save(ctx context.Context, k Key, sealed []byte, ttl time.Duration)
+	Save(ctx context.Context, k Key, sealed []byte, ttl time.Duration) error
 	// Purge makes a purge hold for everybody who uses the store.
 	Purge(ctx context.Context, f Filter, at time.Time) error
 }
@@ -114,9 +114,10 @@ func (c *Cache) SetSecret(pepper string) {
 
 // Load returns the answer under a key.
 func (c *Cache) Load(ctx context.Context, k Key, now time.Time) (*Entry, bool) {
-	e := c.near(k, now)
+	h := c.near(k, now)
+	e := h.believed(now)
 	if e == nil && c.shared != nil {
-		e = c.far(ctx, k, now)
+		e = c.far(ctx, k, h, now)
 	}
 	if e == nil {
 		c.misses.Add(1)
@@ -128,43 +129,47 @@ func (c *Cache) Load(ctx context.Context, k Key, now time.Time) (*Entry, bool) {
 
 // Near is Load without the shared store: for who has just asked that.
 func (c *Cache) Near(k Key, now time.Time) (*Entry, bool) {
-	e := c.near(k, now)
+	e := c.near(k, now).believed(now)
 	if e != nil {
 		c.hits.Add(1)
 	}
 	return e, e != nil
 }
 
-// near looks into the memory.
-func (c *Cache) near(k Key, now time.Time) *Entry {
-	e := c.memory.load(k, now)
-	if e != nil && !c.counts(e, now) {
+// near looks into the memory. What is there counts, but need not be believed.
+func (c *Cache) near(k Key, now time.Time) held {
+	h, ok := c.memory.load(k)
+	if ok && !c.counts(h.entry, now) {
 		c.memory.drop(k)
-		return nil
+		return held{}
 	}
-	return e
+	return h
 }
 
-// far looks into the shared store, and takes over what it finds.
-func (c *Cache) far(ctx context.Context, k Key, now time.Time) *Entry {
-	sealed, purged := c.shared.Load(ctx, k)
-	c.learn(purged)
-	if sealed == nil {
-		return nil
-	}
-	e, err := unseal(*c.secret.Load(), k, sealed)
+// far looks into the shared store, and takes over what it finds. Where the store fails, and for what it never got, h is all there is: what the memory has.
+func (c *Cache) far(ctx context.Context, k Key, h held, now time.Time) *Entry {
+	sealed, purged, err := c.shared.Load(ctx, k)
 	if err != nil {
-		c.rejected.Add(1)
+		return h.entry
+	}
+	c.learn(purged)
+	var e *Entry
+	if sealed != nil {
+		if e, err = unseal(*c.secret.Load(), k, sealed); err != nil {
+			c.rejected.Add(1)
+		}
+	}
+	if e == nil && h.alone {
+		e = h.entry
+	}
+	if e == nil || !c.counts(e, now) {
 		return nil
 	}
-	if !c.counts(e, now) {
-		return nil
-	}
-	c.memory.save(k, e, earlier(e.Expires, now.Add(nearTime)))
+	c.memory.save(k, held{e, earlier(e.Expires, now.Add(nearTime)), e == h.entry})
 	return e
 }
 
-// nearTime is how long what came from the shared store is believed without asking again: a purge at another gateway is heard of then.
+// nearTime is how long what the shared store has is believed without asking it again: a purge at another gateway is heard of then.
 const nearTime = 2 * time.Second
 
 // counts reports whether an entry is neither too old nor purged.
@@ -179,16 +184,18 @@ func (c *Cache) Save(k Key, e *Entry) {
 	if !e.Stored.Before(e.Expires) || len(e.Body) > MaxBody {
 		return
 	}
-	near := e.Expires
-	if c.shared != nil {
-		near = earlier(near, e.Stored.Add(nearTime))
-		select {
-		case c.saves <- func() { c.share(k, e) }:
-		default:
-			near = e.Expires // nobody else will have it
-		}
+	if c.shared == nil {
+		c.memory.save(k, held{entry: e, until: e.Expires})
+		return
 	}
-	c.memory.save(k, e, near)
+	h := held{entry: e, until: earlier(e.Expires, e.Stored.Add(nearTime))}
+	c.memory.save(k, h)
+	select {
+	case c.saves <- func() { c.share(k, e) }:
+	default:
+		h.alone = true
+		c.memory.save(k, h)
+	}
 }
 
 // Like returns the answer to the question of a partition that is likest to q, and how like: their cosine, at least threshold. Whatever that is, an
@@ -210,8 +217,12 @@ func (c *Cache) Learn(partition Key, q *Question, e *Entry) {
 
 // share puts an entry into the shared store, sealed: others can write there.
 func (c *Cache) share(k Key, e *Entry) {
-	if sealed, err := seal(*c.secret.Load(), k, e); err == nil {
-		c.shared.Save(context.Background(), k, sealed, e.Expires.Sub(e.Stored))
+	sealed, err := seal(*c.secret.Load(), k, e)
+	if err == nil {
+		err = c.shared.Save(context.Background(), k, sealed, e.Expires.Sub(e.Stored))
+	}
+	if err != nil {
+		c.memory.alone(k, e)
 	}
 }
 

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/internal/redis"
 )
@@ -114,7 +116,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	const limit = 1 << 20
 	m := newMemory(limit)
 	for i := range 1000 {
-		m.save(KeyOf(fmt.Sprint(i)), &Entry{Body: make([]byte, 10_000)}, now.Add(time.Hour))
+		m.save(KeyOf(fmt.Sprint(i)), held{entry: &Entry{Body: make([]byte, 10_000)}, until: now.Add(time.Hour)})
 	}
 	m.entries.CleanUp()
 	if n, bytes := m.size(); bytes > limit || n == 0 || n > 110 {
@@ -198,7 +200,7 @@ func TestShared(t *testing.T) {
 	if ttl := m.TTL(m.Keys()[0]); ttl != time.Hour {
 		t.Errorf("it lives for %v", ttl)
 	}
-	if b.near(k, now.Add(nearTime)) != nil {
+	if _, ok := b.Near(k, now.Add(nearTime)); ok {
 		t.Error("a gateway believes its copy for longer than two seconds")
 	}
 	if err := a.Purge(t.Context(), Filter{Tenant: "acme"}, now.Add(time.Second)); err != nil {
@@ -251,26 +253,61 @@ func TestPoisoned(t *testing.T) {
 	}
 }
 
-// TestStoreAway: without the store answers are in memory, and a purge says that the others do not know of it.
+// TestStoreAway: without the store a gateway goes on with what it has in memory for as long as that holds, and a purge says that the others do not know of it.
 func TestStoreAway(t *testing.T) {
 	a, b, m := two(t)
 	defer b.Close()
+	before, meanwhile := KeyOf("before"), KeyOf("meanwhile")
+	a.Save(before, entry("acme", "text"))
+	harness.Until(t, "nothing is shared", func() bool { return len(m.Keys()) == 1 })
 	m.Close()
-	k := KeyOf("a")
-	a.Save(k, entry("acme", "text"))
-	if _, ok := a.Load(t.Context(), k, now.Add(time.Second)); !ok {
-		t.Error("not even here")
+	a.Save(meanwhile, entry("acme", "text"))
+	for _, k := range []Key{before, meanwhile} {
+		for _, later := range []time.Duration{time.Second, nearTime, 10 * time.Minute} {
+			if _, ok := a.Load(t.Context(), k, now.Add(later)); !ok {
+				t.Errorf("after %v not even here", later)
+			}
+		}
+		if _, ok := b.Load(t.Context(), k, now); ok {
+			t.Error("found from nowhere")
+		}
+		if _, ok := a.Load(t.Context(), k, now.Add(time.Hour)); ok {
+			t.Error("found what is too old")
+		}
 	}
-	if _, ok := b.Load(t.Context(), k, now); ok {
-		t.Error("found from nowhere")
-	}
+	again := KeyOf("again")
+	a.Save(again, entry("acme", "text"))
 	if a.Purge(t.Context(), Filter{}, now.Add(time.Second)) == nil {
 		t.Error("purged everywhere")
 	}
-	if _, ok := a.Load(t.Context(), k, now.Add(time.Second)); ok {
+	if _, ok := a.Load(t.Context(), again, now.Add(time.Second)); ok {
 		t.Error("not even purged here")
 	}
 	a.Close()
+}
+
+// full is a store that takes nothing, as a server without memory and a replica do: it answers, and tells of purges.
+type full struct{ purged Purges }
+
+func (f *full) Load(context.Context, Key) ([]byte, Purges, error)      { return nil, f.purged, nil }
+func (f *full) Save(context.Context, Key, []byte, time.Duration) error { return errors.New("OOM") }
+func (f *full) Purge(_ context.Context, _ Filter, _ time.Time) error   { return errors.New("OOM") }
+
+// TestStoreFull: what the store does not take, the gateway keeps for itself, and hears of purges all the same.
+func TestStoreFull(t *testing.T) {
+	f := &full{}
+	c, k := New(f), KeyOf("a")
+	c.Save(k, entry("acme", "text"))
+	c.Close() // the store has refused it
+	for _, later := range []time.Duration{time.Second, nearTime, 2 * nearTime, 10 * time.Minute} {
+		if _, ok := c.Load(t.Context(), k, now.Add(later)); !ok {
+			t.Errorf("after %v forgotten", later)
+		}
+	}
+	f.purged = Purges{{Tenant: "acme"}: now.Add(11 * time.Minute)}
+	if _, ok := c.Load(t.Context(), k, now.Add(11*time.Minute)); ok {
+		t.Error("purged at another gateway, found here")
+	}
 }
 
 func BenchmarkLoad(b *testing.B) {

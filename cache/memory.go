@@ -18,9 +18,19 @@ type memory struct {
 	entries *otter.Cache[Key, held]
 }
 
+// held is an entry in memory; the zero held is none.
 type held struct {
 	entry *Entry
-	until time.Time
+	until time.Time // when the shared store is to be asked again
+	alone bool      // the shared store did not take it
+}
+
+// believed returns the entry where nobody need be asked about it.
+func (h held) believed(now time.Time) *Entry {
+	if now.Before(h.until) {
+		return h.entry
+	}
+	return nil
 }
 
 func newMemory(limit uint64) *memory {
@@ -30,16 +40,20 @@ func newMemory(limit uint64) *memory {
 	})}
 }
 
-func (m *memory) load(k Key, now time.Time) *Entry {
-	h, ok := m.entries.GetIfPresent(k)
-	if ok && !now.Before(h.until) {
-		m.drop(k)
-		return nil
-	}
-	return h.entry
-}
+func (m *memory) load(k Key) (held, bool) { return m.entries.GetIfPresent(k) }
 
-func (m *memory) save(k Key, e *Entry, until time.Time) { m.entries.Set(k, held{e, until}) }
+func (m *memory) save(k Key, h held) { m.entries.Set(k, h) }
+
+// alone marks an entry, if it is still there, as one that the shared store did not take.
+func (m *memory) alone(k Key, e *Entry) {
+	m.entries.ComputeIfPresent(k, func(h held) (held, otter.ComputeOp) {
+		if h.entry != e {
+			return h, otter.CancelOp
+		}
+		h.alone = true
+		return h, otter.WriteOp
+	})
+}
 
 func (m *memory) drop(k Key) { m.entries.Invalidate(k) }
 

@@ -29,9 +29,9 @@ type Shared struct{ client *redis.Client }
 // NewShared returns the store behind a client.
 func NewShared(c *redis.Client) *Shared { return &Shared{c} }
 
-// Load reads an entry and the purges in one trip. A store that fails has nothing.
-func (s *Shared) Load(ctx context.Context, k Key) (sealed []byte, purged Purges) {
-	err := s.client.Run(ctx, Use, func(ctx context.Context, r redis.Commands) error {
+// Load reads an entry and the purges in one trip.
+func (s *Shared) Load(ctx context.Context, k Key) (sealed []byte, purged Purges, err error) {
+	err = s.client.Run(ctx, Use, func(ctx context.Context, r redis.Commands) error {
 		p := r.Pipeline()
 		entry, marks := p.Get(ctx, entryPrefix+hex.EncodeToString(k[:])), p.HGetAll(ctx, purgeKey)
 		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.ErrMissing) {
@@ -47,14 +47,14 @@ func (s *Shared) Load(ctx context.Context, k Key) (sealed []byte, purged Purges)
 		return nil
 	})
 	if err != nil {
-		return nil, nil
+		return nil, nil, err
 	}
-	return sealed, purged
+	return sealed, purged, nil
 }
 
 // Save writes an entry.
-func (s *Shared) Save(ctx context.Context, k Key, sealed []byte, ttl time.Duration) {
-	_ = s.client.Run(ctx, Use, func(ctx context.Context, r redis.Commands) error { // an entry that is not there is a miss
+func (s *Shared) Save(ctx context.Context, k Key, sealed []byte, ttl time.Duration) error {
+	return s.client.Run(ctx, Use, func(ctx context.Context, r redis.Commands) error {
 		return r.Set(ctx, entryPrefix+hex.EncodeToString(k[:]), sealed, ttl).Err()
 	})
 }

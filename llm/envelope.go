@@ -34,10 +34,9 @@ type Envelope struct {
 
 // Turn is one message of the conversation.
 type Turn struct {
-	Role      string   // system, developer, user, assistant, tool
-	Text      []string // its text parts, unescaped
-	ToolCalls int      // calls that an assistant turn made
-	Call      string   // the function and arguments of an assistant turn's only call, as they stand in the body; "" = none, or several
+	Role  string   // system, developer, user, assistant, tool
+	Text  []string // its text parts, unescaped
+	Calls []string // functions and arguments of an assistant turn's calls of tools, as they stand in the body: equal calls have equal ones
 }
 
 // PromptTokens estimates the prompt in tokens at four bytes a token, 765 an image and 100 a tool definition: an admission estimate, not a bill.

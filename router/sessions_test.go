@@ -24,13 +24,21 @@ func turn(t *testing.T, r *Router, p *policies.Policy, in Input) *Decision {
 
 // loop is a conversation in which the model made the same call so many times, always with the same result.
 func loop(times int, result string) *llm.Envelope {
+	return rounds(times, called(`{"name":"read","arguments":"{\"path\":\"x\"}"}`), gave(result))
+}
+
+// rounds is a conversation that ends in the same turns so many times.
+func rounds(times int, turns ...llm.Turn) *llm.Envelope {
 	e := talk("user", easy)
 	for range times {
-		e.Turns = append(e.Turns, llm.Turn{Role: "assistant", ToolCalls: 1, Call: `{"name":"read","arguments":"{\"path\":\"x\"}"}`}, llm.Turn{Role: "tool", Text: []string{result}})
+		e.Turns = append(e.Turns, turns...)
 	}
 	e.ToolTurn = true
 	return e
 }
+
+func called(calls ...string) llm.Turn { return llm.Turn{Role: "assistant", Calls: calls} }
+func gave(result string) llm.Turn     { return llm.Turn{Role: "tool", Text: []string{result}} }
 
 func TestSessions(t *testing.T) {
 	p := compiled(t, policyText)
@@ -87,6 +95,18 @@ func TestSessions(t *testing.T) {
 			{e: loop(2, "Error: no such file"), header: id, want: "small", kept: true},
 			{e: loop(3, "Error: no such file"), header: id, want: "big"},
 			{e: loop(4, "Error: no such file"), header: id, want: "big", kept: true},
+		}},
+		{"so do calls that are made together, of which one fails", []step{
+			{e: talk("user", easy), header: id, want: "small"},
+			{e: rounds(3, called("f", "g"), gave("41 degrees"), gave("not found")), header: id, want: "big"},
+		}},
+		{"and each in a turn of its own", []step{
+			{e: talk("user", easy), header: id, want: "small"},
+			{e: rounds(3, called(), called("f", "1"), called("g", "2"), gave("not found"), gave("41 degrees")), header: id, want: "big"},
+		}},
+		{"not calls of which one is another each time", []step{
+			{e: talk("user", easy), header: id, want: "small"},
+			{e: rounds(2, called("f", "1"), gave("not found"), called("f", "2"), gave("not found")), header: id, want: "small", kept: true},
 		}},
 		{"a call that works may be repeated", []step{
 			{e: talk("user", easy), header: id, want: "small"},

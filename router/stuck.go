@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sluice-gateway/sluice/llm"
@@ -16,21 +17,32 @@ var failureSigns = [...]string{"error", "exception", "traceback", "failed", "fai
 // failureHead is how much of a result is looked at, in bytes: what failed says so first.
 const failureHead = 240
 
-// stuck reports whether the conversation ends in the same tool call, failing again and again.
+// stuck reports whether the conversation ends in the same calls of tools, failing again and again.
 func stuck(e *llm.Envelope) bool {
 	if e == nil || !e.ToolTurn {
 		return false
 	}
-	turns, times, call := e.Turns, 0, ""
-	for i := len(turns) - 1; i > 0 && times < stuckAfter; i -= 2 {
-		result, asked := &turns[i], &turns[i-1]
-		if result.Role != "tool" || asked.Role != "assistant" || asked.Call == "" || call != "" && asked.Call != call || !failed(result) {
+	var same []string
+	for turns, times := e.Turns, 0; times < stuckAfter; times++ {
+		calls, failing, before := lastRound(turns)
+		if !failing || len(calls) == 0 || times > 0 && !slices.Equal(calls, same) {
 			return false
 		}
-		call = asked.Call
-		times++
+		turns, same = before, calls
 	}
-	return times == stuckAfter
+	return true
+}
+
+// lastRound is what a model called at the end of a conversation, from the last call to the first, whether any of it failed, and what was said before.
+func lastRound(turns []llm.Turn) (calls []string, failing bool, before []llm.Turn) {
+	n := len(turns)
+	for ; n > 0 && turns[n-1].Role == "tool"; n-- {
+		failing = failing || failed(&turns[n-1])
+	}
+	for ; n > 0 && turns[n-1].Role == "assistant"; n-- { // the Responses API has one for each call
+		calls = append(calls, turns[n-1].Calls...)
+	}
+	return calls, failing, turns[:n]
 }
 
 func failed(t *llm.Turn) bool {

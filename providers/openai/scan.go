@@ -214,7 +214,8 @@ func (s *scanner) messages(list jsonedit.Value, param string) {
 func (s *scanner) message(m jsonedit.Value, param string, i int) {
 	e := s.e
 	var role, kind string
-	var content, output, calls, summary jsonedit.Value
+	var content, output, summary jsonedit.Value
+	var called []string
 	m.EachMember(func(key string, v jsonedit.Value) bool {
 		switch key {
 		case "role":
@@ -226,16 +227,18 @@ func (s *scanner) message(m jsonedit.Value, param string, i int) {
 		case "output":
 			output = v
 		case "tool_calls":
-			calls = v
+			v.Each(func(c jsonedit.Value) bool {
+				called = append(called, function(c))
+				return true
+			})
 		case "summary":
 			summary = v
 		}
 		return true
 	})
-	calledFor := 0
 	switch kind {
 	case "function_call", "custom_tool_call":
-		role, calledFor = "assistant", 1
+		role, called = "assistant", append(called, m.Field("name").Raw(), m.Field("arguments").Raw(), m.Field("input").Raw())
 	case "function_call_output", "custom_tool_call_output":
 		role, content = "tool", output
 	case "reasoning":
@@ -251,14 +254,15 @@ func (s *scanner) message(m jsonedit.Value, param string, i int) {
 	}
 	answers := s.content(content, role)
 	e.ToolTurn = role == "tool" || role == "function" || answers
-	t := llm.Turn{Role: role, Text: s.texts[at:len(s.texts):len(s.texts)], ToolCalls: calls.Len() + calledFor}
-	if t.ToolCalls == 1 {
-		calls.Each(func(c jsonedit.Value) bool {
-			t.Call = c.Field("function").Raw()
-			return true
-		})
+	e.Turns = append(e.Turns, llm.Turn{Role: role, Text: s.texts[at:len(s.texts):len(s.texts)], Calls: called})
+}
+
+// function is what a call of a tool names and hands over: its id is another one each time.
+func function(call jsonedit.Value) string {
+	if call.Field("type").String() == "custom" {
+		return call.Field("custom").Raw()
 	}
-	e.Turns = append(e.Turns, t)
+	return call.Field("function").Raw()
 }
 
 // turn reads a turn that is a member by itself: the Responses API's instructions, Anthropic's system.

@@ -20,23 +20,60 @@ func widened(old, new *policies.Policy) []string {
 	return lines
 }
 
-// widerReach compares what can be reached whatever the request says.
+// widerReach compares what can be reached whatever the request says: by each tenant, by each key where that is not said yet, and by keys that are to be made.
 func widerReach(old, new *policies.Policy) []string {
+	said := map[[3]string]bool{} // by tenant, route and provider; on no route: at all
+	lines := widerLines(reachable(old), reachable(new), func(tenant, route, provider string) bool {
+		said[[3]string{tenant, route, provider}], said[[3]string{tenant, "", provider}] = true, true
+		return true
+	})
+	for _, name := range askingTenants(new) {
+		for _, k := range declared(new, name) {
+			i := slices.IndexFunc(declared(old, name), func(o *policies.Key) bool { return o.ID == k.ID })
+			if i < 0 {
+				continue
+			}
+			was, one := declared(old, name)[i], name+"/"+k.ID
+			lines = append(lines, widerLines(reachOf(old, one, []asker{{tenant: was.Tenant, key: was}}), reachOf(new, one, []asker{{tenant: k.Tenant, key: k}}),
+				func(_, route, provider string) bool { return !said[[3]string{name, route, provider}] })...)
+		}
+		before, known := madeReach(old, name), old.Tenants[name] != nil
+		for _, provider := range madeReach(new, name) {
+			if known && !said[[3]string{name, "", provider}] && !slices.Contains(before, provider) {
+				lines = append(lines, fmt.Sprintf("%s: a key made through the admin listener can now reach %s", name, provider))
+			}
+		}
+	}
+	return lines
+}
+
+// declared returns a tenant's keys where keys are asked for.
+func declared(p *policies.Policy, tenant string) []*policies.Key {
+	t := p.Tenants[tenant]
+	if t == nil || p.Server.AuthNone {
+		return nil
+	}
+	return t.Keys
+}
+
+// widerLines lists what lines reach that they did not reach before, where tell says that it is to be told.
+func widerLines(old, new []*reach, tell func(tenant, route, provider string) bool) []string {
 	before := map[[2]string]*reach{}
-	for _, l := range reachable(old) {
+	for _, l := range old {
 		before[[2]string{l.tenant, l.route}] = l
 	}
 	var lines []string
-	for _, l := range reachable(new) {
+	for _, l := range new {
 		was := before[[2]string{l.tenant, l.route}]
-		if was == nil && len(l.providers) > 0 {
+		more := slices.DeleteFunc(slices.Clone(l.providers), func(pr *policies.Provider) bool {
+			return was != nil && was.causes[pr.Name] != nil || !tell(l.tenant, l.route, pr.Name)
+		})
+		if was == nil && len(more) > 0 {
 			lines = append(lines, "new: "+l.text())
 			continue
 		}
-		for _, pr := range l.providers {
-			if was.causes[pr.Name] == nil {
-				lines = append(lines, fmt.Sprintf("%s %s: can now reach %s (%s)", l.tenant, l.route, pr.Name, strings.Join(l.causes[pr.Name], ", ")))
-			}
+		for _, pr := range more {
+			lines = append(lines, fmt.Sprintf("%s %s: can now reach %s (%s)", l.tenant, l.route, pr.Name, strings.Join(l.causes[pr.Name], ", ")))
 		}
 	}
 	return lines
@@ -103,6 +140,9 @@ func movedProviders(old, new *policies.Policy) []string {
 		}
 		if was.Region != is.Region && is.Region != "" {
 			lines = append(lines, fmt.Sprintf("provider %q: region was %q, is %q", name, was.Region, is.Region))
+		}
+		if p := is.Proxy; p != nil && (was.Proxy == nil || *was.Proxy != *p) {
+			lines = append(lines, fmt.Sprintf("provider %q: now by way of %s", name, p.Redacted()))
 		}
 		before := hosts(was)
 		for _, h := range hosts(is) {

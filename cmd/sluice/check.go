@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/router"
@@ -15,7 +17,7 @@ type checkCmd struct {
 	File           string `arg:"" help:"Policy file." placeholder:"FILE"`
 	JSON           bool   `help:"Print JSON: {\"problems\", \"notices\", \"tests\"}."`
 	ProveResidency bool   `help:"Print every provider that each tenant and route can reach, and by what, instead of running the tests." xor:"mode"`
-	Against        string `help:"Print every edit since this older policy that widens what a tenant, route or boundary can reach; exit 1 if there is one." placeholder:"OLD" xor:"mode"`
+	Against        string `help:"Print every edit since this older policy that widens what a tenant, key, route or boundary can reach; exit 1 if there is one." placeholder:"OLD" xor:"mode"`
 	Offline        bool   `help:"Do not look for the secrets and certificates that the policy names."`
 }
 
@@ -126,11 +128,19 @@ func (c *checkCmd) json(w *world, p *policies.Policy, ps policies.Problems) erro
 	return nil
 }
 
-// prove prints a line for each tenant and route.
+// prove prints a line for each tenant and route. They are of the keys that the file declares: what others may reach beyond that is noted.
 func (c *checkCmd) prove(w *world, p *policies.Policy) error {
 	for _, l := range reachable(p) {
 		if _, err := fmt.Fprintln(w.stdout, l.text()); err != nil {
 			return err
+		}
+	}
+	for _, name := range askingTenants(p) {
+		more := slices.DeleteFunc(madeReach(p, name), func(provider string) bool {
+			return slices.Contains(providersOf(reachOf(p, name, askersOf(p, name))), provider)
+		})
+		if len(more) > 0 {
+			fmt.Fprintf(w.stderr, "note  a key of %s that is made through the admin listener may also reach %s\n", name, strings.Join(more, ", "))
 		}
 	}
 	return nil

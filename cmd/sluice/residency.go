@@ -44,8 +44,11 @@ func (r *reach) add(pr *policies.Provider, cause string) {
 type asker struct {
 	tenant *policies.Tenant // nil = anyone
 	key    *policies.Key
-	token  bool // the key stands for a token, whose id and labels are anything
+	any    bool // the key stands for those that the file does not declare, whose ids and labels are anything
 }
+
+// undeclared stands for a tenant's tokens, and for the keys that the admin listener makes: they may have every route.
+func undeclared(t *policies.Tenant) asker { return asker{t, &policies.Key{Tenant: t}, true} }
 
 // anyone stands for the tenant where no key is asked for.
 const anyone = "anyone"
@@ -54,29 +57,66 @@ const anyone = "anyone"
 func reachable(p *policies.Policy) []*reach {
 	var lines []*reach
 	for _, name := range askingTenants(p) {
-		askers := []asker{{}}
-		if t := p.Tenants[name]; t != nil && !p.Server.AuthNone {
-			askers = nil
-			for _, k := range t.Keys {
-				askers = append(askers, asker{tenant: t, key: k})
-			}
-			if len(p.Auth.OIDC) > 0 { // a token of an identity provider has every route, and labels that only it knows
-				askers = append(askers, asker{t, &policies.Key{Tenant: t}, true})
-			}
-		}
-		for _, r := range p.Routes {
-			l := &reach{tenant: name, route: r.Name}
-			for _, a := range askers {
-				if a.key == nil || a.key.Routes == nil || a.key.Routes[r.Name] {
-					newReacher(p, a, r).into(l)
-				}
-			}
-			lines = append(lines, l)
-		}
-		lines = append(lines, passthroughs(p, name, askers)...)
-		lines = append(lines, directs(p, name, askers)...)
+		lines = append(lines, reachOf(p, name, askersOf(p, name))...)
 	}
 	return lines
+}
+
+// askersOf returns who asks as a tenant, as far as the file says. Without a key of its own, a tenant's are those that the admin listener makes.
+func askersOf(p *policies.Policy, name string) []asker {
+	t := p.Tenants[name]
+	if t == nil || p.Server.AuthNone {
+		return []asker{{}}
+	}
+	var askers []asker
+	for _, k := range t.Keys {
+		askers = append(askers, asker{tenant: t, key: k})
+	}
+	if len(p.Auth.OIDC) > 0 || len(askers) == 0 && p.Auth.Pepper.Present() {
+		askers = append(askers, undeclared(t))
+	}
+	return askers
+}
+
+// reachOf returns the lines of one party: what any of its askers can reach.
+func reachOf(p *policies.Policy, name string, askers []asker) []*reach {
+	var lines []*reach
+	for _, r := range p.Routes {
+		l := &reach{tenant: name, route: r.Name}
+		for _, a := range askers {
+			if a.key == nil || a.key.Routes == nil || a.key.Routes[r.Name] {
+				newReacher(p, a, r).into(l)
+			}
+		}
+		lines = append(lines, l)
+	}
+	lines = append(lines, passthroughs(p, name, askers)...)
+	return append(lines, directs(p, name, askers)...)
+}
+
+// madeReach returns the providers that a key which the admin listener makes for a tenant can reach by any route, path or model that it may be given.
+func madeReach(p *policies.Policy, name string) []string {
+	t := p.Tenants[name]
+	if t == nil || p.Server.AuthNone || !p.Auth.Pepper.Present() {
+		return nil
+	}
+	a := undeclared(t)
+	a.key.Models = map[string]bool{}
+	for m := range p.Models {
+		a.key.Models[m] = true
+	}
+	return providersOf(reachOf(p, name, []asker{a}))
+}
+
+// providersOf returns all that some lines name, sorted.
+func providersOf(lines []*reach) []string {
+	all := map[string]bool{}
+	for _, l := range lines {
+		for _, pr := range l.providers {
+			all[pr.Name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 func askingTenants(p *policies.Policy) []string {
@@ -148,7 +188,7 @@ func newReacher(p *policies.Policy, a asker, r *policies.Route) *reacher {
 // varies matches the variables that a request can change. It also matches them inside texts, which errs on the side of more reach.
 var varies = regexp.MustCompile(`\b(req|task|budget|session|pool|now)\b`)
 
-// claimed matches what a token may say of its bearer.
+// claimed matches what is anything where the file does not declare the key.
 var claimed = regexp.MustCompile(`\bkey\.(id|labels)\b`)
 
 // judge evaluates a condition that depends on nothing but the key; known is false for any other. An error counts as onError.
@@ -156,7 +196,7 @@ func (x *reacher) judge(when *policies.Expr, onError bool) (holds, known bool) {
 	if when == nil {
 		return true, true
 	}
-	if varies.MatchString(when.String()) || x.asker.token && claimed.MatchString(when.String()) {
+	if varies.MatchString(when.String()) || x.asker.any && claimed.MatchString(when.String()) {
 		return false, false
 	}
 	holds, err := when.Eval(&x.facts)

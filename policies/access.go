@@ -30,6 +30,7 @@ func (c *compiler) hash(n *node, seen map[string]bool) string {
 	}
 	switch {
 	case !hashForm.MatchString(n.text):
+		c.f.mask(n) // it may be the key itself
 		c.problem(n, "a hash is hmac-sha256: and 64 lower-case hex digits, as `sluice keys new` prints it")
 	case seen[n.text]:
 		c.problem(n, "another key has the same hash")
@@ -304,7 +305,13 @@ func (c *compiler) telemetry(n *node) {
 		}
 	}
 	u, err := url.Parse(t.OTLPEndpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portOK(u.Port()) {
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portOK(u.Port()):
 		c.problem(e, "an OTLP endpoint is a URL that begins with http:// or https://")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		if e.kind == scalarNode {
+			c.f.mask(e)
+		}
+		c.problem(e, "an OTLP endpoint has no user, no query and no fragment")
 	}
 }

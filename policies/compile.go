@@ -190,7 +190,7 @@ func (c *compiler) secret(n *node) Secret {
 	}
 	if s.env != "" {
 		if !envForm.MatchString(s.env) {
-			c.hide(n.at("env"))
+			c.f.mask(n.at("env"))
 			c.problem(n.at("env"), "this is not the name of an environment variable")
 			return Secret{src: s}
 		}

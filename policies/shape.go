@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -142,7 +143,13 @@ func (c *checker) check(s *shape, n *node) {
 	}
 }
 
+// confidential matches unknown keys under which somebody may have written a credential.
+var confidential = regexp.MustCompile(`(?i)key|secret|token|pass|auth|pepper|credential|header`)
+
 func (c *checker) wrongKind(s *shape, n *node) {
+	if s.kind == listShape && s.elem.kind == secretShape {
+		c.file.mask(n)
+	}
 	if s.kind == secretShape || slices.ContainsFunc(s.alts, func(a *shape) bool { return a.kind == secretShape }) && n.kind == scalarNode {
 		c.literalSecret(n)
 		return
@@ -163,37 +170,23 @@ func (c *checker) wrongKind(s *shape, n *node) {
 	}
 }
 
-// literalSecret reports a credential that stands in the file itself and masks it in every line that a problem may print.
+// literalSecret reports a credential that stands in the file itself.
 func (c *checker) literalSecret(n *node) {
 	if n.kind != scalarNode {
 		c.problem(n, n.key, "a secret is written as {env: NAME} or {file: path}")
 		return
 	}
-	first := min(max(n.pos.Line, 1), len(c.file.lines)) - 1
-	for i := first; i < len(c.file.lines); i++ {
-		if i > first && !strings.Contains(n.text, strings.TrimSpace(c.file.lines[i])) {
-			break
-		}
-		line := []rune(c.file.lines[i])
-		from := 0
-		if i == first {
-			from = min(max(n.pos.Column-1, 0), len(line))
-		}
-		stop := len(line)
-		if k := strings.Index(string(line[from:]), n.text); i == first && n.text != "" && k >= 0 {
-			from += len([]rune(string(line[from:])[:k]))
-			stop = from + len([]rune(n.text))
-		}
-		for j := from; j < stop; j++ {
-			line[j] = '*'
-		}
-		c.file.lines[i] = string(line)
-	}
+	c.file.mask(n)
 	c.problem(n, n.pos, "a secret must not stand in the file: write {env: NAME} or {file: path}")
 }
 
 func (c *checker) secret(n *node) {
 	c.object(record(opt("env", of(textShape), ""), opt("file", of(textShape), "")), n)
+	for _, e := range n.entries {
+		if e.name != "env" && e.name != "file" {
+			c.file.mask(e.value)
+		}
+	}
 	if !n.bad && n.has("env") == n.has("file") {
 		c.problem(n, n.pos, "a secret is written as {env: NAME} or {file: path}")
 	}
@@ -209,6 +202,9 @@ func (c *checker) object(s *shape, n *node) {
 				known = append(known, f.name)
 			}
 			misspelled[nearest(e.name, known)] = true
+			if confidential.MatchString(e.name) {
+				c.file.mask(e.value)
+			}
 			c.problem(e.value, e.value.key, "unknown key%s", meant(e.name, known))
 			continue
 		}

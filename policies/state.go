@@ -66,7 +66,7 @@ func (c *compiler) redisURL(n *node) Secret {
 	}
 	u, err := url.Parse(s.Reveal())
 	if n.kind != mapNode && strings.Contains(n.text, "@") {
-		c.hide(n)
+		c.f.mask(n)
 		if _, has := passwordOf(u); err == nil && has {
 			c.notice(n, "a password stands in the file: write url: {env: NAME} or {file: path}")
 		}

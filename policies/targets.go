@@ -223,22 +223,17 @@ func (c *compiler) address(n *node) *url.URL {
 	case u.Scheme != "http" && u.Scheme != "https":
 		c.problem(n, "must be a URL that begins with http:// or https://")
 	case u.User != nil:
-		c.hide(n)
+		c.f.mask(n)
 		c.problem(n, "a URL must not hold a credential")
 	case u.Hostname() == "" || !portOK(u.Port()):
 		c.problem(n, "must be a URL such as https://host/v1")
 	case u.RawQuery != "" || u.Fragment != "":
+		c.f.mask(n)
 		c.problem(n, "a base URL has no query and no fragment")
 	default:
 		return u
 	}
 	return nil
-}
-
-// hide masks a scalar in the lines that problems print.
-func (c *compiler) hide(n *node) {
-	i := min(max(n.pos.Line, 1), len(c.f.lines)) - 1
-	c.f.lines[i] = strings.ReplaceAll(c.f.lines[i], n.text, strings.Repeat("*", len([]rune(n.text))))
 }
 
 func portOK(port string) bool {

@@ -113,6 +113,39 @@ func (f *File) problem(at Position, path, format string, args ...any) Problem {
 	return Problem{File: f.Name, Line: at.Line, Column: at.Column, Path: path, Message: fmt.Sprintf(format, args...), Source: src}
 }
 
+// mask masks the scalars of a node in every line that a problem may print.
+func (f *File) mask(n *node) {
+	for _, e := range n.entries {
+		f.mask(e.value)
+	}
+	for _, i := range n.items {
+		f.mask(i)
+	}
+	if n.kind != scalarNode {
+		return
+	}
+	first := min(max(n.pos.Line, 1), len(f.lines)) - 1
+	for i := first; i < len(f.lines); i++ {
+		if i > first && !strings.Contains(n.text, strings.TrimSpace(f.lines[i])) {
+			break
+		}
+		line := []rune(f.lines[i])
+		from := 0
+		if i == first {
+			from = min(max(n.pos.Column-1, 0), len(line))
+		}
+		stop := len(line)
+		if k := strings.Index(string(line[from:]), n.text); i == first && n.text != "" && k >= 0 {
+			from += len([]rune(string(line[from:])[:k]))
+			stop = from + len([]rune(n.text))
+		}
+		for j := from; j < stop; j++ {
+			line[j] = '*'
+		}
+		f.lines[i] = string(line)
+	}
+}
+
 // resource gives problems their source lines anew: a secret may have been masked after a problem took its line.
 func (f *File) resource(ps []Problem) {
 	for i := range ps {

@@ -5,6 +5,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"iter"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,12 +32,36 @@ func (f Filter) holds(e *Entry) bool {
 	return (f.Tenant == "" || f.Tenant == e.Tenant) && (f.Route == "" || f.Route == e.Route) && (f.Model == "" || f.Model == e.Model)
 }
 
+// holding are the filters that hold an entry.
+func holding(e *Entry) iter.Seq[Filter] {
+	return func(yield func(Filter) bool) {
+		for i := range 8 {
+			var f Filter
+			if i&1 != 0 {
+				f.Tenant = e.Tenant
+			}
+			if i&2 != 0 {
+				f.Route = e.Route
+			}
+			if i&4 != 0 {
+				f.Model = e.Model
+			}
+			if !yield(f) {
+				return
+			}
+		}
+	}
+}
+
 // Purges are the moments up to which entries do not count any more, by what they name.
 type Purges map[Filter]time.Time
 
 func (p Purges) hold(e *Entry) bool {
-	for f, at := range p {
-		if f.holds(e) && !e.Stored.After(at) {
+	if len(p) == 0 {
+		return false
+	}
+	for f := range holding(e) {
+		if at, ok := p[f]; ok && !e.Stored.After(at) {
 			return true
 		}
 	}
@@ -67,8 +93,9 @@ type Cache struct {
 
 	hits, misses, rejected, like atomic.Int64
 
+	purged atomic.Pointer[Purges] // which are not changed: those who look are many
+
 	mu      sync.Mutex
-	purged  Purges
 	flights map[Key]*Flight
 }
 
@@ -77,7 +104,8 @@ const queued = 256
 
 // New makes a cache. shared may be nil. Close ends it.
 func New(shared Store) *Cache {
-	c := &Cache{memory: newMemory(maxMemory), index: newIndex(maxQuestions, maxQuestionBytes), shared: shared, own: make([]byte, sha256.Size), purged: Purges{}, flights: map[Key]*Flight{}}
+	c := &Cache{memory: newMemory(maxMemory), index: newIndex(maxQuestions, maxQuestionBytes), shared: shared, own: make([]byte, sha256.Size), flights: map[Key]*Flight{}}
+	c.purged.Store(&Purges{})
 	_, _ = rand.Read(c.own) // never fails
 	c.SetSecret("")
 	if shared != nil {
@@ -174,9 +202,7 @@ const nearTime = 2 * time.Second
 
 // counts reports whether an entry is neither too old nor purged.
 func (c *Cache) counts(e *Entry, now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return now.Before(e.Expires) && !c.purged.hold(e)
+	return now.Before(e.Expires) && !c.purged.Load().hold(e)
 }
 
 // Save keeps an answer, which nobody may change any more. The shared store gets it in the background.
@@ -246,26 +272,33 @@ func (c *Cache) Purge(ctx context.Context, f Filter, now time.Time) error {
 	return nil
 }
 
+// learn takes over the purges that are news.
 func (c *Cache) learn(p Purges) {
-	if len(p) == 0 {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	known := *c.purged.Load()
+	var all Purges
 	for f, at := range p {
-		if at.After(c.purged[f]) {
-			c.purged[f] = at
+		if at.After(known[f]) {
+			if all == nil {
+				all = maps.Clone(known)
+			}
+			all[f] = at
 		}
 	}
-	if len(c.purged) > maxPurges {
+	if all == nil {
+		return
+	}
+	if len(all) > maxPurges {
 		var last time.Time
-		for _, at := range c.purged {
+		for _, at := range all {
 			if at.After(last) {
 				last = at
 			}
 		}
-		c.purged = Purges{Filter{}: last}
+		all = Purges{Filter{}: last}
 	}
+	c.purged.Store(&all)
 }
 
 // Counts returns what the cache has seen and holds.

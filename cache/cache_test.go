@@ -144,8 +144,8 @@ func TestPurges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(c.purged) != 1 || !c.purged.hold(e) {
-		t.Errorf("%d purges", len(c.purged))
+	if p := *c.purged.Load(); len(p) != 1 || !p.hold(e) {
+		t.Errorf("%d purges", len(p))
 	}
 }
 

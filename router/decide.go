@@ -31,7 +31,7 @@ type Router struct {
 // New returns a router.
 func New(o Options) *Router {
 	classifier := func() Classifier { return o.Classifier }
-	if o.Classifier == nil { // its table takes 4 MB, and a policy that judges no prompt has no use for it
+	if o.Classifier == nil { // it takes milliseconds to build, and a policy that judges no prompt has no use for it
 		classifier = sync.OnceValue(func() Classifier { return NewTrained() })
 	}
 	if o.Sessions <= 0 {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
@@ -180,7 +181,7 @@ func checkSums(t *testing.T, h *Heuristic, rows *table, s string) {
 	r.read(h, &p)
 	sketch := h.Sketch(p)
 	for _, part := range sketch.Parts {
-		if w := gram(part.Word); !rows.own(w) || !rows.rows[w.row()].common() {
+		if w := gram(part.Word); !rows.own(w) || !rows.row(w.row()).common() {
 			sketch.Grams[gramPart] = append(sketch.Grams[gramPart], part.Feature)
 		}
 	}
@@ -192,7 +193,7 @@ func checkSums(t *testing.T, h *Heuristic, rows *table, s string) {
 		for _, f := range features {
 			if at := gram(f).row(); rows.own(gram(f)) && !seen[at] {
 				seen[at] = true
-				want.plainly(&rows.rows[at])
+				want.plainly(rows.row(at))
 			}
 		}
 	}
@@ -213,47 +214,26 @@ func (s *rowSum) join(t *rowSum) {
 
 // plainly adds one row, weight by weight.
 func (s *rowSum) plainly(r *row) {
-	b := r.pack(nil)
 	s.n++
 	for k := range s.heads {
-		s.heads[k] += int32(b[k]) - weightZero
+		s.heads[k] += int32(r[k]) - weightZero
 	}
 	for k := range s.class {
-		s.class[k] += int32(b[rowClasses+k]) - weightZero
-	}
-}
-
-func TestRowKeepsItsBytes(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	for range 100 {
-		var b [rowSize]byte
-		for i := range b {
-			b[i] = byte(r.Uint32())
-		}
-		var x row
-		x.unpack(b[:])
-		if got := x.pack(nil); string(got) != string(b[:]) || x.common() != (b[rowCommon] != 0) || x.head(2) != int(b[2])-weightZero {
-			t.Fatalf("%x: %x", b, got)
-		}
+		s.class[k] += int32(r[rowClasses+k]) - weightZero
 	}
 }
 
 // A batch of the largest weights stays within its lanes.
 func TestRowSumHoldsABatch(t *testing.T) {
-	rows := new(table)
-	var b [rowSize]byte
-	for i := range b {
-		b[i] = 0xFF
-	}
+	rows := tableOf(bytes.Repeat([]byte{0xFF}, tableSize))
 	picked := make([]uint32, batchSize)
 	for i := range picked {
 		picked[i] = uint32(i)
-		rows.rows[i].unpack(b[:])
 	}
 	var got, want rowSum
 	got.add(rows, picked)
 	for range picked {
-		want.plainly(&rows.rows[0])
+		want.plainly(rows.row(0))
 	}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)

@@ -171,7 +171,7 @@ func (g *grams) spell(f gram, w string) {
 // common reports a word whose parts are not read. Its row may have been summed up.
 func (g *grams) common(f gram) bool {
 	at := f.row()
-	return (g.tags[at]^f.tag())&^noTag == 0 && g.table.rows[at].common()
+	return (g.tags[at]^f.tag())&^noTag == 0 && g.table.row(at).common()
 }
 
 // blobBytes is from what length on a token with a digit is no word of any language: a key, a hash, something encoded.
@@ -265,7 +265,7 @@ func (g *grams) end() {
 // reset makes ready for a text, to be read with the rows of t.
 func (g *grams) reset(t *table) {
 	if g.table != t {
-		g.tags = t.tags
+		g.tags = *t.tags
 	} else if t != nil {
 		for _, at := range g.taken[:g.nTaken] {
 			g.tags[at] &^= noTag // it had another

@@ -59,7 +59,7 @@ var Embedded = sync.OnceValue(func() *Model {
 	return m
 })
 
-// ReadModel reads a model from what Model.Write wrote.
+// ReadModel reads a model from what Model.Write wrote, and keeps the bytes, which must not change any more.
 func ReadModel(b []byte) (*Model, error) {
 	if !bytes.HasPrefix(b, []byte(modelMagic)) {
 		return nil, errors.New("not a router model")
@@ -70,14 +70,10 @@ func ReadModel(b []byte) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b = b[n:]; len(b) != numRows*(1+rowSize) {
-		return nil, fmt.Errorf("%d bytes of rows, want %d", len(b), numRows*(1+rowSize))
+	if b = b[n:]; len(b) != tableSize {
+		return nil, fmt.Errorf("%d bytes of rows, want %d", len(b), tableSize)
 	}
-	m.table = new(table)
-	b = b[copy(m.table.tags[:], b):]
-	for i := range m.table.rows {
-		m.table.rows[i].unpack(b[i*rowSize:])
-	}
+	m.table = tableOf(b)
 	return m, nil
 }
 
@@ -89,9 +85,7 @@ func (m *Model) Write(w io.Writer) error {
 		return err
 	}
 	b = append(b, m.table.tags[:]...)
-	for i := range m.table.rows {
-		b = m.table.rows[i].pack(b)
-	}
+	b = append(b, m.table.rows[:]...)
 	_, err = w.Write(b)
 	return err
 }

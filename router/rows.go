@@ -2,59 +2,38 @@ package router
 
 import "encoding/binary"
 
-// table is the rows of a model as a classifier reads them.
+// table is the rows of a model as a file holds them: nothing is made of its bytes, so that they are pages of the binary and no memory.
 type table struct {
-	tags [numRows]byte // of the features that own the rows; noTag for a row that is nobody's
-	rows [numRows]row
+	tags *[numRows]byte // of the features that own the rows; noTag for a row that is nobody's
+	rows *[numRows * rowSize]byte
 }
 
-// A row is the weights of one hashed feature, ready to be added up, and half a cache line: lanes of 16 bits for the classes, four of them a word, and in
-// the last word behind those the bytes of the gain heads and one that is not zero for a word whose parts are not read, since it says all that they could.
-// A weight has weightZero for 0, so that no lane borrows of the next, and batchSize of them fit into a lane.
-type row [4]uint64
+// tableSize is a table's bytes.
+const tableSize = numRows * (1 + rowSize)
+
+// tableOf returns the table that lies in b, which must not change any more. It panics if b is shorter than tableSize.
+func tableOf(b []byte) *table {
+	return &table{tags: (*[numRows]byte)(b), rows: (*[numRows * rowSize]byte)(b[numRows:])}
+}
+
+// A row is the weights of one hashed feature, a byte each: those of the gain heads, one byte that is not zero for a word whose parts are not read,
+// since it says all that they could, and those of the classes. A weight has weightZero for 0, so that none is negative.
+type row [rowSize]byte
 
 const (
 	weightZero = 128
-	lane       = 16 // bits
-	headLanes  = 32 // where the heads begin in the last word
-)
 
-// A row's bytes in a file.
-const (
-	rowSize    = rowClasses + NumClasses
-	rowCommon  = numHeads // not zero for a word whose parts are not read
+	rowCommon  = numHeads
 	rowClasses = rowCommon + 1
+	rowSize    = rowClasses + NumClasses
 )
 
-// unpack makes a row of its bytes.
-func (r *row) unpack(b []byte) {
-	heads, b := binary.LittleEndian.Uint32(b), b[rowClasses:rowSize]
-	for k := range 3 {
-		r[k] = spread(binary.LittleEndian.Uint32(b[4*k:]))
-	}
-	r[3] = spread(uint32(binary.LittleEndian.Uint16(b[12:]))) | uint64(heads)<<headLanes
-}
-
-// spread makes four lanes of four bytes.
-func spread(b uint32) uint64 {
-	x := uint64(b)
-	x = (x | x<<16) & 0x0000FFFF0000FFFF
-	return (x | x<<8) & 0x00FF00FF00FF00FF
-}
-
-// pack appends a row's bytes.
-func (r *row) pack(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(r[3]>>headLanes))
-	for k := range NumClasses {
-		b = append(b, byte(r[k/4]>>(lane*(k%4))))
-	}
-	return b
-}
+func (t *table) row(at uint32) *row { return (*row)(t.rows[at&(numRows-1)*rowSize:]) }
 
 // head returns the weight for a gain head.
-func (r *row) head(k int) int { return int(byte(r[3]>>(headLanes+8*k))) - weightZero }
+func (r *row) head(k int) int { return int(r[k]) - weightZero }
 
-func (r *row) common() bool { return r[3]>>(headLanes+8*rowCommon) != 0 }
+func (r *row) common() bool { return r[rowCommon] != 0 }
 
 // own reports whether a feature has a row.
 func (t *table) own(f gram) bool { return t.tags[f.row()] == f.tag() }
@@ -74,30 +53,38 @@ type rowSum struct {
 	class [NumClasses]int32
 }
 
-// add adds rows, at most batchSize.
+// add adds rows, at most batchSize, eight bytes at a time: the last eight begin within those before them.
 func (s *rowSum) add(t *table, picked []uint32) {
-	const even = 0x00FF00FF // of four bytes
-	var a, b, c, d, e uint64
-	for _, at := range picked {
-		r := &t.rows[at&(numRows-1)]
-		a += r[0]
-		b += r[1]
-		c += r[2]
-		d += r[3] & (even<<headLanes | (1<<headLanes - 1))
-		e += r[3] >> (headLanes + 8) & even
-	}
+	a, b := t.lanes(picked, 0)
+	c, d := t.lanes(picked, 8)
+	e, f := t.lanes(picked, rowSize-8)
 	n := int32(len(picked))
 	s.n += n
 	zero := n * weightZero
-	at := func(x uint64, k int) int32 { return int32(x>>(lane*k)&0xFFFF) - zero }
-	for k := range 4 {
-		s.class[k] += at(a, k)
-		s.class[4+k] += at(b, k)
-		s.class[8+k] += at(c, k)
+	at := func(lanes uint64, k int) int32 { return int32(lanes>>(16*k)&0xFFFF) - zero }
+	s.heads[0] += at(a, 0)
+	s.heads[1] += at(b, 0)
+	s.heads[2] += at(a, 1)
+	for k := range 2 {
+		s.class[2*k] += at(a, 2+k)
+		s.class[2*k+1] += at(b, 2+k)
 	}
-	s.class[12] += at(d, 0)
-	s.class[13] += at(d, 1)
-	s.heads[0] += at(d, 2)
-	s.heads[1] += at(e, 0)
-	s.heads[2] += at(d, 3)
+	for k := range 4 {
+		s.class[4+2*k] += at(c, k)
+		s.class[5+2*k] += at(d, k)
+	}
+	s.class[12] += at(e, 3)
+	s.class[13] += at(f, 3)
+}
+
+// lanes adds up the eight bytes at `from` of picked rows, in lanes of 16 bits: bytes 0, 2, 4 and 6, and bytes 1, 3, 5 and 7. For those, seven bytes are added
+// as one number, which holds a batch of them, and the others taken off it again.
+func (t *table) lanes(picked []uint32, from int) (even, odd uint64) {
+	rows := t.rows[:]
+	for _, at := range picked {
+		x := binary.LittleEndian.Uint64(rows[int(at)&(numRows-1)*rowSize+from:])
+		even += x & 0x00FF00FF00FF00FF
+		odd += x >> 8
+	}
+	return even, odd - even>>16<<8
 }

@@ -81,9 +81,9 @@ type Weights struct {
 
 // Fill makes the rows of a model. owner says which feature a row belongs to, and its weights; ok is false for a row that is nobody's, which has none.
 func (m *Model) Fill(owner func(row int) (feature uint32, w Weights, ok bool)) {
-	m.table = new(table)
+	m.table = tableOf(make([]byte, tableSize))
 	for i := range numRows {
-		var b [rowSize]byte
+		b := m.table.row(uint32(i))
 		f, w, ok := owner(i)
 		for k, v := range w.Heads {
 			b[k] = byte(int(v) + weightZero)
@@ -97,6 +97,5 @@ func (m *Model) Fill(owner func(row int) (feature uint32, w Weights, ok bool)) {
 		if m.table.tags[i] = noTag; ok {
 			m.table.tags[i] = gram(f).tag()
 		}
-		m.table.rows[i].unpack(b[:])
 	}
 }

@@ -62,7 +62,7 @@ func (t *Trained) Why(p Prompt, n int) []Weight {
 		}
 		f := hashed(gramWord, k)
 		if m.table.own(f) {
-			sums["word "+strconv.Quote(w)] = unit * float64(m.table.rows[f.row()].head(r.kind))
+			sums["word "+strconv.Quote(w)] = unit * float64(m.table.row(f.row()).head(r.kind))
 		}
 	}
 	all := make([]Weight, 0, len(sums))

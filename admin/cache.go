@@ -2,9 +2,6 @@ package admin
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,9 +10,6 @@ import (
 	"github.com/sluice-gateway/sluice/policies"
 )
 
-// maxPurge bounds the body of a purge, in bytes.
-const maxPurge = 64 << 10
-
 // purge forgets recorded answers: of a tenant, a route, a model, of all that match what the body names. An empty body names everything.
 func (s *server) purge(w http.ResponseWriter, r *http.Request) {
 	var body struct {
@@ -23,10 +17,7 @@ func (s *server) purge(w http.ResponseWriter, r *http.Request) {
 		Route  string `json:"route"`
 		Model  string `json:"model"`
 	}
-	d := json.NewDecoder(io.LimitReader(r.Body, maxPurge))
-	d.DisallowUnknownFields() // a misspelt tenant must not purge them all
-	if err := d.Decode(&body); err != nil && !errors.Is(err, io.EOF) {
-		fail(w, http.StatusBadRequest, "invalid_request_error", "The body must be {tenant?, route?, model?}.")
+	if !read(w, r, &body) { // a misspelt tenant must not purge them all
 		return
 	}
 	noteTarget(r, s.purged(body.Tenant, body.Route, body.Model))

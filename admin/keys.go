@@ -128,6 +128,8 @@ func failKeys(w http.ResponseWriter, err error) {
 		{tenants.ErrTenantUnknown, http.StatusNotFound, "tenant_not_found"},
 		{tenants.ErrKeyUnknown, http.StatusNotFound, "key_not_found"},
 		{tenants.ErrKeyTaken, http.StatusConflict, "key_taken"},
+		{tenants.ErrKeyExpired, http.StatusConflict, "key_expired"},
+		{tenants.ErrExpires, http.StatusBadRequest, "invalid_expires"},
 		{tenants.ErrNoPepper, http.StatusConflict, "no_pepper"},
 		{tenants.ErrKeyID, http.StatusBadRequest, "invalid_id"},
 		{tenants.ErrScope, http.StatusBadRequest, "invalid_scope"},

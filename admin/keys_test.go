@@ -66,11 +66,12 @@ func newWorld(t *testing.T) *world {
 	}
 	var hash string
 	w.web, hash = mint("web")
+	_, gone := mint("gone")
 	g := gateway(t, fmt.Sprintf(`auth: {pepper: {env: PEPPER}, admin: [%s]}
 tenants:
-  acme: {budget: {usd: 5, per: day}, keys: [{id: web, hash: %q, routes: [auto], labels: {team: blue}, budget: {usd: 1}}]}
+  acme: {budget: {usd: 5, per: day}, keys: [{id: web, hash: %q, routes: [auto], labels: {team: blue}, budget: {usd: 1}}, {id: gone, hash: %q, expires: 2020-01-01}]}
   other: {}
-`, strings.Join(admins, ", "), hash))
+`, strings.Join(admins, ", "), hash, gone))
 	audit, err := OpenAudit(w.dir, slog.New(slog.NewTextHandler(w.log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +151,8 @@ func TestKeysRefuse(t *testing.T) {
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"a b"}`, 400, "invalid_id"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","routes":["nowhere"]}`, 400, "invalid_scope"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","expires":"soon"}`, 400, "invalid_expires"},
+		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","expires":"2020-01-01"}`, 400, "invalid_expires"},
+		{"POST", "/admin/keys", `{"tenant":"acme","id":"-x"}`, 400, "invalid_id"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","role":"admin"}`, 400, "invalid_body"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","limits":{"requests":"many"}}`, 400, "invalid_quota"},
 		{"POST", "/admin/keys", `{"tenant":"acme","id":"x","budget":{"per":"day"}}`, 400, "invalid_quota"},
@@ -158,6 +161,7 @@ func TestKeysRefuse(t *testing.T) {
 		{"POST", "/admin/keys", strings.Repeat("[", 1<<20), 400, "invalid_body"},
 		{"POST", "/admin/keys/acme/web/rotate", `{"overlap":"-1h"}`, 400, "invalid_overlap"},
 		{"POST", "/admin/keys/acme/none/rotate", ``, 404, "key_not_found"},
+		{"POST", "/admin/keys/acme/gone/rotate", ``, 409, "key_expired"},
 		{"DELETE", "/admin/keys/acme/none", ``, 404, "key_not_found"},
 		{"DELETE", "/admin/keys/other/web", ``, 404, "key_not_found"},
 		{"PUT", "/admin/keys", ``, 405, "method_not_allowed"},

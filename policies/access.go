@@ -45,7 +45,7 @@ func (c *compiler) id(n *node, seen map[string]bool) string {
 	}
 	switch {
 	case !idForm.MatchString(n.text):
-		c.problem(n, "an id has letters, digits, - and _, at most 64")
+		c.problem(n, "an id has letters, digits, - and _, at most 64, and begins with a letter or digit")
 	case seen[n.text]:
 		c.problem(n, "a key with the id %q is already there", n.text)
 	}
@@ -58,7 +58,7 @@ func (c *compiler) tenants(n *node) {
 	hashes := map[string]bool{}
 	for _, e := range n.each() {
 		if !idForm.MatchString(e.name) {
-			c.problemKey(e.value, "the name of a tenant has letters, digits, - and _, at most 64")
+			c.problemKey(e.value, "the name of a tenant has letters, digits, - and _, at most 64, and begins with a letter or digit")
 		}
 		t := &Tenant{Name: e.name, Residency: c.regions(e.value.at("residency"))}
 		t.resident = residency(t.Residency, c.p.Providers)

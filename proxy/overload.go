@@ -85,7 +85,8 @@ func (x *Exchange) classOf() queue.Class {
 	}
 	c, _ := queue.ClassOf(x.head.Header.Get(name))
 	if x.key != nil {
-		if most, ok := queue.ClassOf(x.key.Labels["criticality"]); ok {
+		if label, has := x.key.Labels["criticality"]; has { // what is none, as a token may say, is the default
+			most, _ := queue.ClassOf(label)
 			c = min(c, most)
 		}
 	}

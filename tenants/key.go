@@ -22,7 +22,7 @@ const (
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-var errID = errors.New("id of a key must be 1 to 64 letters, digits, '-' or '_'")
+var errID = errors.New("id of a key must be 1 to 64 letters, digits, '-' or '_', and begin with a letter or digit")
 
 // NewKey mints a key for an id, from the system's random source. The key is not kept anywhere: show it once, store its Hash.
 func NewKey(id string) (string, error) {
@@ -96,8 +96,9 @@ func SafeName(s string) string {
 	return "?"
 }
 
+// validID reports whether a policy takes the id.
 func validID(id string) bool {
-	if id == "" || len(id) > maxID {
+	if id == "" || len(id) > maxID || !isAlphanumeric(id[0]) {
 		return false
 	}
 	for i := range len(id) {

@@ -49,7 +49,7 @@ func TestNewKey(t *testing.T) {
 			t.Errorf("%q never used", c)
 		}
 	}
-	for _, id := range []string{"", "a b", "ä", "a.b", "a/b", strings.Repeat("x", 65)} {
+	for _, id := range []string{"", "a b", "ä", "a.b", "a/b", "_a", "-a", strings.Repeat("x", 65)} {
 		if key, err := NewKey(id); err == nil {
 			t.Errorf("NewKey(%q) = %q", id, key)
 		}

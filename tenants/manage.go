@@ -17,6 +17,8 @@ var (
 	ErrTenantUnknown = errors.New("the policy has no such tenant")
 	ErrKeyUnknown    = errors.New("there is no such key")
 	ErrKeyTaken      = errors.New("the tenant has a key with this id")
+	ErrKeyExpired    = errors.New("the key has expired: revoke it and make another")
+	ErrExpires       = errors.New("the time at which the key expires is over")
 	ErrKeyID         = errID
 	ErrNoPepper      = errors.New("the policy has no auth.pepper to hash keys with")
 	ErrScope         = errors.New("the policy has no such route or model")
@@ -67,14 +69,21 @@ func List(p *policies.Policy, r *Register, now time.Time) []Listed {
 	return out
 }
 
-func expired(k *policies.Key, now time.Time) bool {
-	return !k.Expires.IsZero() && !now.Before(k.Expires)
-}
+func expired(k *policies.Key, now time.Time) bool { return over(k.Expires, now) }
+
+// ended reports whether the key has expired.
+func (k *StoredKey) ended(now time.Time) bool { return over(k.Expires, now) }
+
+// over reports whether a time of expiry is over; the zero time never is.
+func over(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }
 
 // Make registers a new key and returns it; it is shown this once. spec holds the tenant, the id and the scope.
 func (r *Ring) Make(ctx context.Context, p *policies.Policy, spec StoredKey, now time.Time) (key string, err error) {
 	if err := checkScope(p, &spec); err != nil {
 		return "", err
+	}
+	if spec.ended(now) {
+		return "", ErrExpires
 	}
 	if err := spec.read(len(p.Tiers) > 0); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrQuota, err)
@@ -169,6 +178,9 @@ func (r *Ring) Rotate(ctx context.Context, p *policies.Policy, tenant, id string
 			return ErrKeyUnknown
 		}
 		next := keys[len(keys)-1] // the newest
+		if next.ended(now) {
+			return ErrKeyExpired
+		}
 		if key, err = next.mint(p); err != nil {
 			return err
 		}

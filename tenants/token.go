@@ -28,6 +28,7 @@ const (
 	keepTokens  = 10_000                 // good tokens known at once
 	keyWait     = 250 * time.Millisecond // that a request waits for the issuer's keys
 	keyRetry    = 10 * time.Second       // between two looks at an issuer's keys
+	keyAge      = 5 * time.Minute        // after which keys that fit are looked at again: the issuer may have withdrawn one
 	issuerLimit = 5 * time.Second        // for one answer of an issuer
 	maxKeySet   = 1 << 20                // bytes
 )
@@ -69,13 +70,16 @@ type issuer struct {
 }
 
 // VerifySignature checks a token with the keys that are known; where that fails they are read again, but not more often than keyRetry, so that
-// junk does not become requests to the issuer.
+// junk does not become requests to the issuer. Keys of some age are read again meanwhile.
 func (i *issuer) VerifySignature(ctx context.Context, token string) ([]byte, error) {
 	i.mu.Lock()
-	keys := i.keys
+	keys, old := i.keys, time.Since(i.tried) >= keyAge
 	i.mu.Unlock()
 	if keys != nil {
 		if payload, err := keys.VerifySignature(ctx, token); err == nil {
+			if old {
+				i.look()
+			}
 			return payload, nil
 		}
 	}
@@ -93,24 +97,30 @@ func (i *issuer) VerifySignature(ctx context.Context, token string) ([]byte, err
 
 // refresh reads the keys in the background and waits for it until ctx ends; false = nothing new is known.
 func (i *issuer) refresh(ctx context.Context) bool {
-	i.mu.Lock()
-	ready := i.ready
+	ready := i.look()
 	if ready == nil {
-		if time.Since(i.tried) < keyRetry {
-			i.mu.Unlock()
-			return false
-		}
-		ready = make(chan struct{})
-		i.ready, i.tried = ready, time.Now()
-		go i.read(ready)
+		return false
 	}
-	i.mu.Unlock()
 	select {
 	case <-ready:
 		return true
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// look begins to read the keys, unless that is under way already. What it returns is closed when it is over; nil = the last look was only just now.
+func (i *issuer) look() <-chan struct{} {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ready == nil {
+		if time.Since(i.tried) < keyRetry {
+			return nil
+		}
+		i.ready, i.tried = make(chan struct{}), time.Now()
+		go i.read(i.ready)
+	}
+	return i.ready
 }
 
 // read asks the issuer for its keys. What it cannot have it does without: the keys known before stay.

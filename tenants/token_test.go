@@ -165,6 +165,29 @@ func TestIssuerRotates(t *testing.T) {
 	good(t, b, first, now)
 }
 
+// A key that the issuer has withdrawn ends to count although the tokens that it signed fit all the while.
+func TestIssuerWithdraws(t *testing.T) {
+	p := newProvider(t)
+	ring := NewRing(NewMemory())
+	_, b := p.book(t, ring)
+	token := p.token(t, nil)
+	good(t, b, token, now)
+	p.rotate(t, "two")
+	i, asked := ring.issuers.get(p.URL), p.asked.Load()
+	i.mu.Lock()
+	i.tried = time.Time{} // its last look is long ago
+	i.mu.Unlock()
+	good(t, b, token, now.Add(keepToken))
+	harness.Until(t, "the keys are not read again", func() bool {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		return i.ready == nil && p.asked.Load() > asked
+	})
+	if key, _ := b.Authenticate(header("Authorization", "Bearer "+token), now.Add(2*keepToken)); key != nil {
+		t.Error("a token counts whose key was withdrawn")
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	_, b := (&provider{Server: &httptest.Server{URL: "http://127.0.0.1:1"}}).fuzzBook(f)
 	for _, s := range []string{"", "..", "a.b.c", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwOi8vMTI3LjAuMC4xOjEifQ."} {

@@ -40,12 +40,15 @@ type amounts struct {
 
 // Run converts and prints.
 func (c *costCmd) Run(w *world) error {
+	switch {
+	case !amount(c.Amount):
+		return errors.New("the amount must be a number that is not negative")
+	case !amount(c.GPU):
+		return errors.New("--gpu-hour must be a number that is not negative")
+	}
 	price, hour, err := c.prices(w)
 	if err != nil {
 		return err
-	}
-	if c.Amount < 0 || math.IsInf(c.Amount, 0) || math.IsNaN(c.Amount) {
-		return errors.New("the amount must be a number that is not negative")
 	}
 	usd, err := c.usd(price, hour)
 	if err != nil {
@@ -89,7 +92,10 @@ func (c *costCmd) prices(w *world) (*policies.Price, float64, error) {
 		return nil, 0, w.refused(err)
 	}
 	m := p.Models[c.Model]
-	if m == nil {
+	switch {
+	case c.Model == "":
+		return nil, c.GPU, nil
+	case m == nil:
 		return nil, 0, fmt.Errorf("the policy has no model %q", c.Model)
 	}
 	hour := c.GPU
@@ -121,6 +127,8 @@ func (c *costCmd) usd(price *policies.Price, hour float64) (float64, error) {
 	}
 	return c.Amount * rate, nil
 }
+
+func amount(n float64) bool { return n >= 0 && !math.IsInf(n, 0) }
 
 func priceOf(p *policies.Price) policies.Price {
 	if p == nil {

@@ -236,11 +236,7 @@ func requestBody(b string) *ext.ProcessingRequest {
 
 // responseHead is the head of an answer: the target's or the executor's, as Envoy's router marks them, or Envoy's own, with a cluster of "".
 func responseHead(end bool, cluster string, pairs ...string) *ext.ProcessingRequest {
-	switch cluster {
-	case "":
-	case wire.ClusterExecutor:
-		pairs = append(pairs, wire.HeaderRequestID, "0f", wire.HeaderUpstream, "1")
-	default:
+	if cluster != "" {
 		pairs = append(pairs, wire.HeaderUpstream, "1")
 	}
 	return &ext.ProcessingRequest{Request: &ext.ProcessingRequest_ResponseHeaders{ResponseHeaders: &ext.HttpHeaders{Headers: headerMap(pairs), EndOfStream: end}}}

@@ -205,7 +205,7 @@ func (st *stream) answered(m wire.Message) *answer {
 			st.s.o.Logger.Warn("a request reached the executor without its exchange")
 			st.x.Drop()
 			return proxy.OwnerEnded, nil
-		case code == http.StatusServiceUnavailable && header.Get(wire.HeaderRequestID) != "": // a target's 503 led to an executor who did not know it
+		case header.Get(wire.HeaderRequestID) == idText(st.x.ID()): // a target's failure led to an executor who did not know it: it says the id
 			st.s.defaulted.Add(1)
 		case code >= 200 && code <= 299:
 			st.s.direct.Add(1)

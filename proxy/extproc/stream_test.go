@@ -210,13 +210,18 @@ func TestErrors(t *testing.T) {
 		{"nobody there", "", "503", envoyJSON, "503", "no_target_available"},
 		{"too slow", "", "504", envoyJSON, "504", "upstream_timeout"},
 		{"lost at the executor", "sluice_executor", "503", envoyJSON, "503", "no_target_available"},
+		{"a gateway behind it", "ext-cluster", "503", "busy", "502", "upstream_failed"},
 	} {
 		for _, empty := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
 				w := newWorld(t)
 				k := w.talk()
-				k.opened("direct")
-				r := k.say(responseHead(empty, c.cluster, ":status", c.status, "content-type", "text/plain", "x-secret", "1", "content-encoding", "gzip"))
+				id, _ := k.opened("direct")
+				head := []string{":status", c.status, "content-type", "text/plain", "x-secret", "1", "content-encoding", "gzip", "x-sluice-request-id", id}
+				if c.cluster == "ext-cluster" {
+					head[len(head)-1] = "0f" // another's, which is a gateway too
+				}
+				r := k.say(responseHead(empty, c.cluster, head...))
 				var got, body, code string
 				var h map[string]string
 				if empty {

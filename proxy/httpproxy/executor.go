@@ -28,7 +28,7 @@ func (h *Handler) Executor(table *proxy.Table) http.Handler {
 		case x != nil:
 			h.resume(w, r, table, x)
 		case known || r.Header.Get(wire.HeaderPrepared) != "":
-			refuseClaim(w)
+			refuseClaim(w, r)
 		default:
 			r.Header.Del(wire.HeaderID)
 			h.serve(w, r, "envoy")
@@ -67,8 +67,9 @@ func awaitFailure(r *http.Request, x *proxy.Exchange) *proxy.Failure {
 }
 
 // refuseClaim answers a request whose exchange somebody else has or nobody knows any more: run twice it would be paid twice.
-func refuseClaim(w http.ResponseWriter) {
+func refuseClaim(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set(wire.HeaderRequestID, r.Header.Get(wire.HeaderID))
 	w.WriteHeader(http.StatusServiceUnavailable)
 	_, _ = w.Write([]byte(`{"error":{"message":"This exchange cannot be carried on.","type":"server_error","param":null,"code":"exchange_lost"}}`))
 }

@@ -107,7 +107,7 @@ func (x *Exchange) cacheKey(m *policies.Model) cache.Key {
 func (x *Exchange) keyOf(kind string, m *policies.Model, digest [sha256.Size]byte) cache.Key {
 	h := x.head.Header
 	return cache.KeyOf(kind, x.tenantName(), x.route.Name, x.route.Cache.Version, m.Key, m.Identity(), x.env.Op.String(), x.head.Method,
-		x.head.URL.EscapedPath(), withoutKeys(x.head.URL.RawQuery), h.Get("Openai-Beta"), h.Get("Anthropic-Beta"), h.Get("Anthropic-Version"), string(digest[:]))
+		x.head.URL.EscapedPath(), withoutKeys(x.head.URL.RawQuery), strings.Join(h["Openai-Beta"], ","), strings.Join(h["Anthropic-Beta"], ","), strings.Join(h["Anthropic-Version"], ","), string(digest[:]))
 }
 
 // tenantName is the partition of the exchange: one for each tenant, and one for everybody where nobody is asked for a key.
@@ -258,7 +258,14 @@ func (t *tape) take(chunk []byte) {
 
 // see looks for what is never kept: calls of tools, refusals.
 func (t *tape) see(e *llm.Event) {
-	if t != nil && (e.Kind == llm.EventTool || e.Kind == llm.EventRefusal && len(e.Text) > 0) {
+	if e.Kind == llm.EventTool || e.Kind == llm.EventRefusal && len(e.Text) > 0 {
+		t.bar()
+	}
+}
+
+// bar has the answer not be kept.
+func (t *tape) bar() {
+	if t != nil {
 		t.barred = true
 	}
 }

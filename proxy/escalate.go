@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -101,9 +102,22 @@ func (x *Exchange) verdict(a *attempt) signs.Sign {
 		if _, ok := x.stronger(a); ok {
 			return sign
 		}
+		a.tape.bar()
 	}
 	a.doubt = nil
 	return signs.None
+}
+
+// undoubted reports whether nobody looks at the answer only because nobody stronger can be asked just now: the next one may be thrown away.
+func (x *Exchange) undoubted(a *attempt) bool {
+	e, p := x.escalation(), x.s.Policy
+	if e == nil || a.doubt != nil || x.escalations >= e.Max || x.plan.Total < 2 {
+		return false
+	}
+	rank := p.Rank(a.plan.Tier)
+	above := func(tier string) bool { return rank >= 0 && p.Rank(tier) > rank }
+	return slices.ContainsFunc(x.plan.Attempts[x.planIndex+1:], func(pa policies.Attempt) bool { return above(pa.Tier) }) ||
+		slices.ContainsFunc(x.decision.Rejected, func(r policies.Rejected) bool { return r.Down && above(p.Models[r.Model].Tier) })
 }
 
 // HeldUntil is when the beginning of a stream that is held back for a look at it has waited for long enough; the zero time when none is. If nothing has come by then

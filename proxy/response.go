@@ -50,6 +50,9 @@ func (x *Exchange) Response(status int, h http.Header) Verdict {
 	x.record(a, h)
 	a.head = answerFields(h, -1)
 	x.openCodecs(a)
+	if x.undoubted(a) {
+		a.tape.bar()
+	}
 	if n, err := strconv.Atoi(h.Get("Content-Length")); err == nil {
 		openai.Expect(a.dec, n)
 	}

@@ -11,20 +11,23 @@ type Envelope struct {
 	UsageRefused  bool // stream_options.include_usage is there and false
 	MaxTokens     int  // max_completion_tokens or max_tokens; 0 = absent
 	N             int  // choices; 1 when absent
+	Answers       int  // answers that are made: choices, or the candidates that they are the best of, for each prompt of a text completion
 	Temperature   float64
 	HasTemp       bool
 	Logprobs      bool
-	JSON          bool   // a JSON object or schema is asked for
-	Grammar       bool   // any constrained decoding: JSON schema, regex, choice, grammar
-	Tools         int    // tool definitions
-	Images        int    // image parts
-	Audio         int    // audio parts or audio output
-	Files         int    // file parts
-	Input         int    // items to embed
-	Unfoldable    string // name of a field whose answer a fold of a stream cannot carry; "" = none
-	SystemBytes   int    // bytes of system and developer text
-	ToolTurn      bool   // the last message is a tool's result
-	ContentBytes  int    // bytes of all text content, every role
+	JSON          bool     // a JSON object or schema is asked for
+	Grammar       bool     // any constrained decoding: JSON schema, regex, choice, grammar
+	Tools         int      // tool definitions
+	ToolBytes     int      // bytes of JSON that define them
+	Images        int      // image parts
+	Audio         int      // audio parts or audio output
+	Files         int      // file parts
+	Media         []Medium // in the order of the body
+	Input         int      // items to embed
+	Unfoldable    string   // name of a field whose answer a fold of a stream cannot carry; "" = none
+	SystemBytes   int      // bytes of system and developer text
+	ToolTurn      bool     // the last message is a tool's result
+	ContentBytes  int      // bytes of all text content, every role
 	Turns         []Turn
 	ModelIsString bool // "model" was present and a string
 
@@ -39,7 +42,7 @@ type Turn struct {
 	Calls []string // functions and arguments of an assistant turn's calls of tools, as they stand in the body: equal calls have equal ones
 }
 
-// PromptTokens estimates the prompt in tokens at four bytes a token, 765 an image and 100 a tool definition: an admission estimate, not a bill.
+// PromptTokens estimates the prompt in tokens at four bytes a token and 765 an image: an admission estimate, not a bill. Bound is the most that it can be.
 func (e *Envelope) PromptTokens() int {
-	return (e.ContentBytes+3)/4 + 4*len(e.Turns) + 765*e.Images + 100*e.Tools
+	return (e.ContentBytes+e.ToolBytes+3)/4 + 4*len(e.Turns) + 765*e.Images
 }

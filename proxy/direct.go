@@ -66,7 +66,7 @@ func (x *Exchange) DirectHead(status int, h http.Header) (set []Field, remove []
 func (x *Exchange) forget() {
 	env := *x.env
 	env.ContentBytes = 4 * env.PromptTokens()
-	env.Body, env.Doc, env.Turns, env.Images, env.Tools = nil, nil, nil, 0, 0
+	env.Body, env.Doc, env.Turns, env.Media, env.Images, env.Tools, env.ToolBytes = nil, nil, nil, nil, 0, 0, 0
 	x.env, x.body = &env, nil
 	if x.decision != nil {
 		x.decision.Facts, x.decision.Content = policies.Facts{}, router.Content{}

@@ -44,6 +44,7 @@ type Exchange struct {
 	tab      *tenants.Tab // nil = no limits, no budgets
 	lowest   bool         // a budget leaves the lowest tier only
 	reserved int64        // micro-dollars on every budget
+	bound    *llm.Bound   // of the prompt; nil = no budget has asked
 
 	outcome     *feedback.Exchange // what a label will need; nil = none is kept
 	escalations int

@@ -273,5 +273,6 @@ func (x *Exchange) lookup() int64 {
 	if c == nil || c.like == nil || c.like.done || !x.mayEmbed(x.route.Cache.Semantic.Model) {
 		return 0
 	}
-	return ledger.CostOf(x.route.Cache.Semantic.Model.Price, llm.Usage{Input: promptMargin * c.like.tokens()}).MicroUSD
+	m := x.route.Cache.Semantic.Model
+	return ledger.CostOf(m.Price, llm.Usage{Input: x.promptBound(m)}).MicroUSD // the question is a part of the prompt
 }

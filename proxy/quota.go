@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/providers"
 	"github.com/sluice-gateway/sluice/router"
 	"github.com/sluice-gateway/sluice/tenants"
 )
@@ -42,7 +43,7 @@ func (x *Exchange) outputTokens(m *policies.Model) int {
 	if limit.Cap > 0 {
 		n = min(n, limit.Cap)
 	}
-	return n * max(1, x.env.N)
+	return n * max(1, x.env.Answers)
 }
 
 // reserve holds the price of the plan's dearest attempt on every budget. A refusal is answered by deciding once more, with the budget used up.
@@ -135,13 +136,26 @@ func (x *Exchange) cheaper(i int) (j int, ok bool) {
 	return 0, false
 }
 
-// promptMargin is how many tokens are reserved for one that the prompt is estimated at: two bytes a token, which no text of people exceeds by much.
-const promptMargin = 2
+// promptBound is what the prompt comes to at most, in tokens at the model. It is found out for the first who asks.
+func (x *Exchange) promptBound(m *policies.Model) int {
+	if x.bound == nil {
+		b := x.env.Bound()
+		x.bound = &b
+	}
+	n := x.bound.Text + x.bound.Media
+	if x.bound.Images > 0 {
+		n += x.bound.Images * providers.ImageTokens(m)
+	}
+	if m.Context > 0 { // what does not fit is refused
+		n = min(n, m.Context)
+	}
+	return n
+}
 
 // quote is the most that an attempt at the model should cost, in micro-dollars. An own pool without a price costs nothing more for one more
 // request; one that is paid by the hour costs what its tokens have lately cost.
 func (x *Exchange) quote(m *policies.Model) int64 {
-	in, out := promptMargin*x.env.PromptTokens(), x.outputTokens(m)
+	in, out := x.promptBound(m), x.outputTokens(m)
 	switch p := m.Price; {
 	case p != nil:
 		u := llm.Usage{Input: in, Output: out}

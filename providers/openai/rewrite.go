@@ -18,8 +18,8 @@ type Edits struct {
 	Begun            *Begun // the answer's beginning, which the target goes on with; nil = none
 }
 
-// limits are the names of the limit on an answer's tokens.
-var limits = [...]string{"max_completion_tokens", "max_tokens", "max_output_tokens"}
+// limits are the names of the limit on an answer's tokens. llama.cpp takes n_predict before all others; alone it is none, as others do not know it.
+var limits = [...]string{"max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict"}
 
 // Rewrite appends the envelope's body with the edits made, for which dst grows at most once. Nil means that the body goes out as it came. All bytes that no edit names
 // stay as they are. The error is never the client's fault: Scan has refused every body that cannot be edited.
@@ -85,7 +85,7 @@ func limit(edits []jsonedit.Edit, doc *jsonedit.Doc, e *llm.Envelope, ed Edits) 
 		if v.Kind() != jsonedit.Number {
 			continue
 		}
-		found = true
+		found = found || name != "n_predict"
 		n := int(v.Int())
 		if ed.MaxTokensCap > 0 {
 			n = min(n, ed.MaxTokensCap)

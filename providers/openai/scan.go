@@ -23,6 +23,9 @@ type scanner struct {
 	e     *llm.Envelope
 	texts []string
 	err   *llm.Error
+
+	prompts, bestOf int // of a text completion
+	outbid          int // a limit that some servers know, and take before the usual one
 }
 
 // Scan admits a body strictly and reads what routing needs of it. The error is an *llm.Error, status 400, with the byte offset or the
@@ -78,10 +81,8 @@ func (s *scanner) member(key string, v jsonedit.Value) {
 		if s.want(v, jsonedit.Object, key) {
 			s.streamOptions(v)
 		}
-	case "max_tokens", "max_completion_tokens", "max_output_tokens":
-		if n := s.count(v, key); key != "max_tokens" || e.MaxTokens == 0 {
-			e.MaxTokens = n
-		}
+	case "max_tokens", "max_completion_tokens": // which one counts is the server's choice
+		e.MaxTokens = max(e.MaxTokens, s.count(v, key))
 	case "n":
 		if e.N = s.count(v, key); e.N == 0 {
 			e.N = 1
@@ -107,9 +108,11 @@ func (s *scanner) member(key string, v jsonedit.Value) {
 	case "tools":
 		if s.want(v, jsonedit.Array, key) {
 			e.Tools += v.Len()
+			e.ToolBytes += len(v.Raw())
 		}
 	case "functions":
 		e.Tools += v.Len()
+		e.ToolBytes += len(v.Raw())
 		e.Unfoldable = key
 	default:
 		s.rare(key, v)
@@ -148,8 +151,10 @@ func (s *scanner) rare(key string, v jsonedit.Value) {
 		if v.Bool() {
 			e.Unfoldable = key
 		}
+	case "max_output_tokens", "n_predict":
+		s.outbid = max(s.outbid, s.count(v, key))
 	case "best_of":
-		if v.Int() > 1 {
+		if s.bestOf = s.count(v, key); s.bestOf > 1 {
 			e.Unfoldable = key
 		}
 	}
@@ -158,6 +163,10 @@ func (s *scanner) rare(key string, v jsonedit.Value) {
 // complete asks for what an operation cannot be without.
 func (s *scanner) complete(doc *jsonedit.Doc) {
 	e := s.e
+	e.Answers = max(1, s.prompts) * max(e.N, s.bestOf)
+	if e.MaxTokens > 0 || e.Op == llm.OpOpaque {
+		e.MaxTokens = max(e.MaxTokens, s.outbid)
+	}
 	if e.Op != llm.OpOpaque && !e.ModelIsString {
 		s.fail("model", "you must provide a model parameter")
 		return
@@ -306,6 +315,8 @@ func (s *scanner) part(p jsonedit.Value, role string) (answers bool) {
 			texts[1] = v
 		case "thinking":
 			texts[2] = v
+		default:
+			s.medium(key, v, p)
 		}
 		return true
 	})
@@ -328,6 +339,26 @@ func (s *scanner) part(p jsonedit.Value, role string) (answers bool) {
 	return false
 }
 
+// medium notes a member of a part that holds an image, a sound or a file, or names one.
+func (s *scanner) medium(key string, v, part jsonedit.Value) {
+	m := llm.Medium{Kind: llm.MediumFile}
+	switch key {
+	case "image_url", "image":
+		m.Kind = llm.MediumImage
+	case "input_audio", "audio_url", "audio":
+		m.Kind = llm.MediumAudio
+	case "source":
+		if part.Field("type").String() == "image" {
+			m.Kind = llm.MediumImage
+		}
+	case "file", "file_data", "file_id", "file_url", "video", "video_url":
+	default:
+		return
+	}
+	m.From, m.To = v.Offset()
+	s.e.Media = append(s.e.Media, m)
+}
+
 func (s *scanner) text(t, role string) {
 	s.texts = append(s.texts, t)
 	s.e.ContentBytes += len(t)
@@ -340,6 +371,9 @@ func (s *scanner) text(t, role string) {
 func (s *scanner) prompt(v jsonedit.Value) {
 	if v.Kind() == jsonedit.Array {
 		v.Each(func(p jsonedit.Value) bool {
+			if p.Kind() != jsonedit.Number {
+				s.prompts++
+			}
 			if p.Kind() == jsonedit.Array {
 				s.e.ContentBytes += 4 * p.Len()
 			} else {

@@ -33,7 +33,7 @@ func TestScanReads(t *testing.T) {
 			{"role":"user","content":[{"type":"text","text":"look"},{"type":"image_url","image_url":{"url":"data:"}},{"type":"input_audio","input_audio":{}},{"type":"file","file":{}}]},
 			{"role":"assistant","content":null,"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}},{"id":"b","type":"custom","custom":{"name":"g","input":"x"}}]},
 			{"role":"tool","tool_call_id":"a","content":"42"}]}`,
-			llm.Envelope{Model: "auto", ModelIsString: true, Stream: true, UsageAsked: true, MaxTokens: 100, N: 2, HasTemp: true, Logprobs: true, JSON: true, Grammar: true, Tools: 2, Images: 1, Audio: 1, Files: 1,
+			llm.Envelope{Model: "auto", ModelIsString: true, Stream: true, UsageAsked: true, MaxTokens: 100, N: 2, HasTemp: true, Logprobs: true, JSON: true, Grammar: true, Tools: 2, ToolBytes: 7, Images: 1, Audio: 1, Files: 1,
 				SystemBytes: 10, ContentBytes: 16, ToolTurn: true, Turns: []llm.Turn{{Role: "system", Text: []string{`be "brief"`}}, {Role: "user", Text: []string{"look"}}, {Role: "assistant", Text: []string{}, Calls: []string{`{"name":"f","arguments":"{}"}`, `{"name":"g","input":"x"}`}}, {Role: "tool", Text: []string{"42"}}}}},
 		{"nulls", llm.OpChat, `{"model":"m","stream":null,"max_tokens":null,"n":null,"messages":[]}`, llm.Envelope{Model: "m", ModelIsString: true, N: 1}},
 		{"usage refused", llm.OpChat, `{"model":"m","messages":[],"stream_options":{"include_usage":false}}`, llm.Envelope{Model: "m", ModelIsString: true, N: 1, UsageRefused: true}},
@@ -62,8 +62,44 @@ func TestScanReads(t *testing.T) {
 			if len(got.Turns) == 0 {
 				got.Turns = nil
 			}
+			got.Media, got.Answers = nil, 0 // TestScanCounts
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// What a budget has to know: how many answers of which length there may be, and what of the prompt is no text.
+func TestScanCounts(t *testing.T) {
+	for _, c := range []struct {
+		name, body         string
+		op                 llm.Op
+		maxTokens, answers int
+		media              string
+	}{
+		{"choices", `{"model":"m","messages":[],"n":3,"max_tokens":9}`, llm.OpChat, 9, 3, ""},
+		{"prompts", `{"model":"m","prompt":["a","b"],"n":2,"max_tokens":9}`, llm.OpCompletions, 9, 4, ""},
+		{"prompts of ids", `{"model":"m","prompt":[[1,2],[3]],"max_tokens":9}`, llm.OpCompletions, 9, 2, ""},
+		{"a prompt of ids", `{"model":"m","prompt":[1,2,3],"max_tokens":9}`, llm.OpCompletions, 9, 1, ""},
+		{"candidates", `{"model":"m","prompt":"a","n":2,"best_of":5,"max_tokens":9}`, llm.OpCompletions, 9, 5, ""},
+		{"two limits", `{"model":"m","messages":[],"max_completion_tokens":3,"max_tokens":9}`, llm.OpChat, 9, 1, ""},
+		{"a limit that only llama.cpp knows, and takes", `{"model":"m","messages":[],"max_tokens":3,"n_predict":9}`, llm.OpChat, 9, 1, ""},
+		{"and alone", `{"model":"m","messages":[],"n_predict":9}`, llm.OpChat, 0, 1, ""},
+		{"a limit of another API", `{"model":"m","messages":[],"max_output_tokens":9}`, llm.OpChat, 0, 1, ""},
+		{"the Responses API's", `{"model":"m","input":"a","max_output_tokens":9}`, llm.OpOpaque, 9, 1, ""},
+		{"media", `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"data:"},{"type":"image_url","image_url":{"url":"data:"}},{"image_url":"b"},{"type":"input_audio","input_audio":{}},{"type":"file","file":7}]}]}`,
+			llm.OpChat, 0, 1, `0{"url":"data:"} 0"b" 1{} 27`},
+		{"a tool's media", `{"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image","source":{}},{"type":"document","source":{}}]}]}]}`, llm.OpOpaque, 0, 1, "0{} 2{}"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := scan(t, c.op, c.body)
+			var media []string
+			for _, m := range e.Media {
+				media = append(media, strconv.Itoa(int(m.Kind))+c.body[m.From:m.To])
+			}
+			if got := strings.Join(media, " "); e.MaxTokens != c.maxTokens || e.Answers != c.answers || got != c.media {
+				t.Errorf("%d tokens, %d answers, media %s", e.MaxTokens, e.Answers, got)
 			}
 		})
 	}
@@ -142,6 +178,8 @@ func TestRewrite(t *testing.T) {
 		{"below the cap", `{"model":"m","max_tokens":5,"messages":[]}`, llm.OpChat, Edits{MaxTokensDefault: 7, MaxTokensCap: 9}, ""},
 		{"default", `{"model":"m","max_tokens":null,"messages":[]}`, llm.OpChat, Edits{MaxTokensDefault: 7}, `{"model":"m","max_tokens":7,"messages":[]}`},
 		{"default named", `{"model":"m","messages":[]}`, llm.OpChat, Edits{MaxTokensDefault: 7, MaxTokensCap: 6, MaxTokensField: "max_completion_tokens"}, `{"model":"m","messages":[],"max_completion_tokens":6}`},
+		{"cap on all limits", `{"model":"m","max_tokens":1,"n_predict":50,"messages":[]}`, llm.OpChat, Edits{MaxTokensCap: 9}, `{"model":"m","max_tokens":1,"n_predict":9,"messages":[]}`},
+		{"default beside a limit that few know", `{"model":"m","n_predict":50,"messages":[]}`, llm.OpChat, Edits{MaxTokensDefault: 5, MaxTokensCap: 9}, `{"model":"m","n_predict":9,"messages":[],"max_tokens":5}`},
 		{"opaque", `{"input":"x","model":"auto","max_output_tokens":99}`, llm.OpOpaque, Edits{Model: "g", AskUsage: true, MaxTokensDefault: 5, MaxTokensCap: 50}, `{"input":"x","model":"g","max_output_tokens":50}`},
 		{"embeddings", `{"input":"x","model":"auto"}`, llm.OpEmbeddings, Edits{Model: "e", MaxTokensDefault: 5}, `{"input":"x","model":"e"}`},
 	} {

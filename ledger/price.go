@@ -16,8 +16,15 @@ func CostOf(p *policies.Price, u llm.Usage) Cost {
 		return Cost{}
 	}
 	r := p.For(u.Input)
-	plain := u.Input - u.Cached - u.CacheWrite
-	usd := float64(plain)*r.In + float64(u.Cached)*r.Cached + float64(u.CacheWrite)*r.Written
-	usd += float64(u.Output-u.Reasoning)*r.Out + float64(u.Reasoning)*r.Reasoning
+	usd := float64(rest(u.Input, u.Cached+u.CacheWrite))*r.In + float64(u.Cached)*r.Cached + float64(u.CacheWrite)*r.Written
+	usd += float64(rest(u.Output, u.Reasoning))*r.Out + float64(u.Reasoning)*r.Reasoning
 	return Cost{MicroUSD: int64(math.Round(usd + p.Request*1e6)), Known: true, Price: p.Row}
+}
+
+// rest is a count of tokens without a part of them. What is more than the whole is no part of it: the provider counts it beside.
+func rest(whole, part int) int {
+	if part > whole {
+		return whole
+	}
+	return whole - part
 }

@@ -26,6 +26,8 @@ func TestCostOf(t *testing.T) {
 		{"prompt and answer", price, llm.Usage{Input: 100, Output: 10}, 1000 + 200 + 100},
 		{"cached and written are of the prompt", price, llm.Usage{Input: 100, Cached: 50, CacheWrite: 20}, 1000 + 60 + 10 + 50},
 		{"reasoning is of the answer", price, llm.Usage{Output: 10, Reasoning: 4}, 1000 + 60 + 48},
+		{"cached beside the prompt", price, llm.Usage{Input: 10, Cached: 1000}, 1000 + 20 + 200},
+		{"reasoning beside the answer", price, llm.Usage{Output: 1, Reasoning: 4}, 1000 + 10 + 48},
 		{"at the tier's edge", price, llm.Usage{Input: 1000}, 1000 + 2000},
 		{"beyond it the whole request", price, llm.Usage{Input: 1001, Output: 1}, 1000 + 4004 + 20},
 		{"a fraction is rounded", &policies.Price{In: 0.05, Cached: 0.05}, llm.Usage{Input: 11}, 1},

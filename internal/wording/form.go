@@ -144,7 +144,7 @@ func owns(words []word, i int) bool {
 	return false
 }
 
-// idle reports whether the word says nothing where it stands. An article at a clause's end is a name (vitamin A); who asks may be left out, but not where it is
+// idle reports whether the word says nothing where it stands. An article at a clause's end is a name (vitamin a), and so is a letter that tells one of several (hepatitis a symptoms); who asks may be left out, but not where it is
 // asked who does something to whom.
 func (c *clauses) idle(words []word, i int, ends bool) bool {
 	w := &words[i]
@@ -152,7 +152,7 @@ func (c *clauses) idle(words []word, i int, ends bool) bool {
 	case w.exact || w.cap:
 		return false
 	case articles[w.text]:
-		return !ends
+		return !ends && !(w.text == "a" && i > 0 && lettered[words[i-1].text])
 	case w.text == "i" || w.text == "we":
 		return !ends && c.kind != "who" && c.kind != "whom"
 	case w.text == "me" || w.text == "us":

@@ -29,6 +29,8 @@ var (
 	// articles say nothing before a word.
 	articles = set("a an the")
 
+	// lettered are the nouns of which there are several with a letter each.
+	lettered = set("vitamin hepatitis influenza strep type plan grade group class section part option series exhibit appendix team level league serie variable column point side version figure block unit zone form schedule")
 	// served are the verbs after which "me" says nothing.
 	served = set("tell give show help write teach find recommend send make explain take let")
 

@@ -106,6 +106,9 @@ func (t *tokenizer) chunk() {
 	if !strings.ContainsAny(core, "([") {
 		core = strings.TrimRight(core, ")]）"+enders)
 	}
+	if factor.MatchString(core) && strings.HasPrefix(s[len(core):], "!") {
+		core += "!"
+	}
 	ended := core != s
 	if core == "" {
 		if strings.Trim(whole, enders) != "" { // signs: they may be all that a text says
@@ -124,22 +127,45 @@ var (
 	thousands = regexp.MustCompile(`([0-9]),([0-9]{3})\b`)
 	measured  = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)([A-Za-z]{1,6}|%|°[CF]?)$`)
 	ordinal   = regexp.MustCompile(`^[0-9]+(st|nd|rd|th)$`)
+	factor    = regexp.MustCompile(`^([0-9]+|[A-Za-z])$`) // what an exclamation mark makes a factorial of
+	units     = regexp.MustCompile(`^[munpkgt]?(b|w|v|a|s|g|m|l|j|n|f|h|c|k|t|bps|hz|pa|wh|ah|bit|ib)$`)
 )
+
+// unit folds the case of what stands behind a number, unless it is a unit whose case may say something: mW and MW, Gb and GB.
+func unit(s string) string {
+	lower := strings.ToLower(s)
+	if lower == s || !units.MatchString(lower) || len(lower) > 1 && synonyms[lower] != "" && lower != "mm" {
+		return alike(lower)
+	}
+	return s
+}
 
 // word takes one word without the punctuation around it.
 func (t *tokenizer) word(s string) {
 	switch {
 	case strings.ContainsAny(s, "0123456789"):
 		t.number(s)
-	case s[0] == '-' || strings.ContainsAny(s, `_/\=<>{}[]()*|~$`) || lowerCamel(s):
+	case t.measures(s):
+		t.push(word{text: unit(s), exact: true})
+	case s[0] == '-' || strings.ContainsAny(s, `_/\=<>{}[]()*|~$^`) || lowerCamel(s):
 		t.push(word{text: s, exact: true})
-	case strings.ContainsAny(s, `.@#+^&%:`):
+	case strings.ContainsAny(s, `.@#+&%:!`):
 		t.push(word{text: strings.ToLower(s), exact: true})
 	case strings.Contains(s, "'"):
 		t.apostrophe(s)
 	default:
 		t.plain(s)
 	}
+}
+
+// measures reports whether the word is a unit with capitals behind a number.
+func (t *tokenizer) measures(s string) bool {
+	n := len(t.words)
+	if t.shouts || n == 0 || !strings.ContainsAny(t.words[n-1].text, "0123456789") {
+		return false
+	}
+	lower := strings.ToLower(s)
+	return lower != s && units.MatchString(lower)
 }
 
 // plain takes a word of letters, or several with hyphens between them.
@@ -162,7 +188,7 @@ func (t *tokenizer) number(s string) {
 	}
 	if m := measured.FindStringSubmatch(s); m != nil && !ordinal.MatchString(s) {
 		t.push(word{text: m[1], exact: true})
-		t.push(word{text: alike(strings.ToLower(m[2])), exact: true})
+		t.push(word{text: unit(m[2]), exact: true})
 		return
 	}
 	if !strings.ContainsAny(s, `_/\`) {
@@ -182,6 +208,9 @@ func (t *tokenizer) cased(s string) word {
 	lower := strings.ToLower(s)
 	if t.shouts || lower == s {
 		return word{text: lower}
+	}
+	if len(s) == 1 && !t.begins && s != "I" && s != "A" { // G and g, R and r
+		return word{text: s, exact: true, cap: true}
 	}
 	title := strings.IndexFunc(s[1:], unicode.IsUpper) < 0
 	if t.begins && title || s == "I" {

@@ -101,14 +101,14 @@ func stormBody(i int) string {
 	return chatBody("auto", fmt.Sprint("tell me of ", i), i%3 == 0, fmt.Sprintf(`,"max_tokens":%d`, stormAnswer))
 }
 
-// reservation is what a gateway holds of a budget for the i-th request of a storm: two tokens for each that its prompt is estimated at, and the longest answer.
+// reservation is what a gateway holds of a budget for the i-th request of a storm: the most that its prompt can be, and the longest answer.
 func reservation(t *testing.T, i int) int64 {
 	t.Helper()
 	env, err := openai.Codec{}.Scan(llm.OpChat, []byte(stormBody(i)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return int64(priceIn*2*env.PromptTokens() + priceOut*stormAnswer)
+	return int64(priceIn*env.Bound().Text + priceOut*stormAnswer)
 }
 
 // settled waits until nothing is reserved and the account holds what the upstream counts, as every gateway sees it: an answer is settled after its client has it.
@@ -177,37 +177,6 @@ func TestRedisBudgetFaults(t *testing.T) {
 				t.Errorf("%+v: nothing was let through", a)
 			}
 		})
-	}
-}
-
-// TestRedisKilled: with the server gone in the middle each gateway spends what it has reserved and one per cent more, and nothing hangs.
-func TestRedisKilled(t *testing.T) {
-	s := startRedis(t)
-	sim, addr := provider(t, simulator.Options{})
-	key, hash := harness.NewKey(t, binary(), "pepper", "acme", "web")
-	policy := sharedPolicy(addr, s.addr, hash, "0.1", "200ms", "{budget: local_slack}")
-	gs := []*harness.Gateway{harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper"), harness.Serve(t, binary(), policy, "SLUICE_PEPPER=pepper")}
-	statuses := storm(t, gs, key, 200, func() { s.Kill(t) })
-	if statuses[200]+statuses[429] != 200 || statuses[200] == 0 {
-		t.Errorf("answers %v", statuses)
-	}
-	before := spent(sim)
-	for range 3 {
-		statuses = storm(t, gs, key, 40, nil)
-		if statuses[200]+statuses[429] != 40 {
-			t.Errorf("answers %v", statuses)
-		}
-	}
-	if more := spent(sim) - before; more > 2*1000 {
-		t.Errorf("%d micro-dollars spent without the store: one per cent for each gateway is 2000", more)
-	}
-	for _, g := range gs {
-		if g.Metric(t, "sluice_state_degraded", `use="budget"`) != 1 {
-			t.Error("the metric does not say so")
-		}
-		if n := len(g.Err.Records("the shared state does not serve; the policy's on_failure holds")); n < 1 || n > 3 {
-			t.Errorf("%d log lines for three uses", n)
-		}
 	}
 }
 

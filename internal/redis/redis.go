@@ -79,6 +79,10 @@ func Open(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newClient(rdb, o), nil
+}
+
+func newClient(rdb goredis.UniversalClient, o Options) *Client {
 	c := &Client{rdb: rdb, timeout: o.Timeout, changed: o.Changed, log: o.Logger, uses: map[string]*use{}}
 	if c.changed == nil {
 		c.changed = func(string, bool) {}
@@ -87,7 +91,7 @@ func Open(o Options) (*Client, error) {
 		c.log = slog.Default()
 	}
 	goredis.SetLogger(quiet{}) // what it would print is in the errors
-	return c, nil
+	return c
 }
 
 // quiet is go-redis's logger.
@@ -120,6 +124,15 @@ func dial(raw string, timeout time.Duration) (goredis.UniversalClient, error) {
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return goredis.NewClusterClient(o), nil
 	}
+	o, err := single(u, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return goredis.NewClient(o), nil
+}
+
+// single are the options of a client of one server.
+func single(u *url.URL, timeout time.Duration) (*goredis.Options, error) {
 	o, err := goredis.ParseURL(u.String())
 	if err != nil {
 		return nil, errURL
@@ -128,7 +141,7 @@ func dial(raw string, timeout time.Duration) (goredis.UniversalClient, error) {
 	o.ContextTimeoutEnabled, o.MaxRetries, o.DisableIdentity = true, -1, true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.MinIdleConns = 2
-	return goredis.NewClient(o), nil
+	return o, nil
 }
 
 // Call is one call of a script.

@@ -29,7 +29,6 @@ const (
 	retireEvery = time.Second
 	roomForHead = 16 << 20 // of a message of the stage, beside the body
 	socketBytes = 100      // longest path of a Unix socket that every system takes, with some to spare
-	ballastSize = 32 << 20 // several times what lives between requests
 )
 
 // release is a policy that some Envoy may still follow.
@@ -67,18 +66,6 @@ type envoyPlane struct {
 	endProcess  context.CancelFunc
 	processDone chan struct{}
 	exited      chan error
-}
-
-// ballast returns memory that nobody touches, so that it is none: it only counts. The collector waits until what lives has doubled, and so comes
-// seldom to a small heap, and to a large one as often as ever. Each time it also takes back the stacks that the stage's next requests grow again: that,
-// and itself, were a fifth of the stage's time. Whoever tunes the collector gets what he asks for.
-func ballast(env func(string) (string, bool)) []byte {
-	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
-		if _, tuned := env(name); tuned {
-			return nil
-		}
-	}
-	return make([]byte, ballastSize)
 }
 
 // shareProcessors leaves half of the processors to an Envoy of our own, which in filter mode takes most of what a request costs. A message for the stage

@@ -56,6 +56,7 @@ func (c *serveCmd) Run(w *world) error {
 	if c.Config != "" {
 		s.notices(p)
 	}
+	releaseProgram()
 	log.Info("ready", "url", s.url(), "admin", "http://"+s.addr.admin.String(), "policy", p.File, "version", p.Version, "auth", authOf(p), "plane", c.Plane)
 	if w.serving != nil {
 		w.serving(s.addr)

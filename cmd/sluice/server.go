@@ -43,8 +43,8 @@ type server struct {
 	store    store
 	gateway  *proxy.Gateway
 	plane    *httpproxy.Handler
-	envoy    *envoyPlane  // nil with the embedded plane
-	ballast  []byte       // nil with the embedded plane
+	envoy    *envoyPlane // nil with the embedded plane
+	ballast  []byte
 	cert     *certificate // nil without TLS, and where Envoy has it
 	reload   *reloader    // nil without a file
 	outcomes *outcomeLog
@@ -62,7 +62,7 @@ type server struct {
 // newServer puts a gateway together. Nothing listens yet. Access lines go to lines as JSON, to the log where lines is nil.
 func newServer(w *world, p *policies.Policy, log *slog.Logger, lines io.Writer) (*server, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.ctx))
-	s := &server{log: log, ctx: ctx, cancel: cancel, failed: make(chan error, 2)}
+	s := &server{log: log, ctx: ctx, cancel: cancel, failed: make(chan error, 2), ballast: ballast(w.env, planeBallast)}
 	var err error
 	if p.Server.TLSCert != "" {
 		if s.cert, err = newCertificate(p.Server.TLSCert, p.Server.TLSKey); err != nil {
@@ -199,7 +199,7 @@ func (s *server) startPlane(p *policies.Policy) error {
 // behindEnvoy has Envoys carry the data plane. Nothing is started yet.
 func (s *server) behindEnvoy(w *world, o envoyFlags) (err error) {
 	s.cert = nil // Envoy reads the files
-	s.ballast = ballast(w.env)
+	s.ballast = ballast(w.env, stageBallast)
 	if s.envoy, err = newEnvoyPlane(s, o, s.plane); err == nil && s.envoy.process != nil {
 		shareProcessors(w, s.gateway.Snapshot().Policy.Server.EnvoyMode)
 	}

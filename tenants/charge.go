@@ -91,6 +91,7 @@ type AccountCharge struct {
 	Reserve int64     // micro-dollars to hold, in place of what the exchange holds; 0 is never refused
 	Force   bool      // hold it whatever the balance is
 	Soft    bool      // hold it where every account has room for many times as much; else hold nothing, and refuse nothing
+	Lower   int64     // hold what is to be held instead of exactly this much; where the exchange holds something else by now, nothing changes
 	Spend   int64     // micro-dollars spent, with Settle
 	Floor   int64     // what is known to be spent at least, by whoever asks
 	End     time.Time // of the period

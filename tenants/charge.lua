@@ -4,7 +4,7 @@
 -- KEYS: for each level its limits, then each account, then the note, if there is one.
 -- ARGV: slot:ID, hold:ID, from:GATEWAY; milliseconds to hold, settle, number of the settlement (0 = it has none), levels, accounts;
 --       of each level: limit of its slots (-1 = it has none), how many rates, their names, then cost and window of each in microseconds;
---       of each account: limit, reserve, force (2 = soft), spend, floor, seconds to keep;
+--       of each account: limit, reserve, force (2 = soft, 3 = lower), spend (lower: what must be held), floor, seconds to keep;
 --       text ('' = only read) and milliseconds to keep of the note.
 -- Returns: which of the rates, then of the slots, refused (-1 = none); of each level the use ahead of time of its rates and the number of its slots' takers; spent,
 --          held and 1 (short) or 2 (softly held) of each account; the note as it is then.
@@ -164,6 +164,17 @@ for i = 1, na do
       new = new and spend > 0
     else
       new = false
+    end
+  elseif ARGV[at + 2] == '3' then
+    new = false
+    if had and string.match(had, '^%d+') == ARGV[at + 3] then
+      held = held - ARGV[at + 3] + reserve
+      if reserve > 0 then
+        call('HSET', key, 'held', held, hold, ARGV[at + 1] .. string.match(had, ' %d+$'))
+      else
+        call('HDEL', key, hold)
+        call('HSET', key, 'held', held)
+      end
     end
   elseif takes and reserve > 0 then
     held = held + reserve

@@ -53,6 +53,18 @@ func (h *holds) put(id string, q hold) {
 	h.sum += q.amount
 }
 
+// lower has an exchange hold an amount instead of exactly from.
+func (h *holds) lower(id string, from, to int64) {
+	q, ok := h.of[id]
+	switch {
+	case !ok || q.amount != from:
+	case to == 0:
+		h.release(id)
+	default:
+		h.put(id, hold{to, q.until})
+	}
+}
+
 func (h *holds) release(id string) {
 	h.sum -= h.of[id].amount
 	delete(h.of, id)
@@ -123,7 +135,7 @@ func (s *counters) look(c *Charge, r *Receipt, now time.Duration) (soft bool) {
 		others := a.spent + a.holds.sum - a.holds.of[c.ID].amount
 		soft = soft || q.Soft
 		cramped = cramped || q.Soft && others+roomy*q.Reserve > q.Limit
-		r.Short[i] = !q.Force && !q.Soft && q.Reserve > 0 && others+q.Reserve > q.Limit
+		r.Short[i] = !q.Force && !q.Soft && q.Lower == 0 && q.Reserve > 0 && others+q.Reserve > q.Limit
 	}
 	return soft && !cramped
 }
@@ -155,6 +167,8 @@ func (s *counters) apply(c *Charge, r *Receipt, now time.Duration) {
 			a.holds.release(c.ID)
 			a.spent += q.Spend
 			s.dirty[q.Key] = true
+		} else if q.Lower > 0 {
+			a.holds.lower(c.ID, q.Lower, q.Reserve)
 		} else if q.Reserve > 0 && (r.Soft || !q.Soft) {
 			a.holds.put(c.ID, hold{q.Reserve, now + c.Hold})
 		}

@@ -33,7 +33,8 @@ type Tab struct {
 	budgets  []budget
 	receipt  *Receipt
 	balances []Balance
-	ahead    int64 // held in the first trip
+	ahead    int64 // held in the first trip, or what that was lowered to
+	lowered  int64 // what was held before it was lowered; 0 = it was not
 	plenty   bool  // there is so much of everything that nobody waits for what it gives back
 	closed   bool
 
@@ -288,6 +289,9 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 		return nil
 	}
 	t.plenty = false
+	if microUSD == t.lowered {
+		microUSD++ // by which the lowering, if it comes now, sees that it comes too late
+	}
 	c := &t.hold
 	*c = Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: t.charge.Accounts, into: &t.room.other}
 	for i := range c.Accounts {
@@ -309,16 +313,17 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 	return t.usedUp(r, microUSD)
 }
 
-// lower gives back what was held ahead of the decision and is not needed, if that is more than half of it. Nobody waits for it.
+// lower gives back what was held ahead of the decision and is not needed, if that is more than half of it. Nobody waits for it, so it may be done when Reserve has held more: it
+// then finds another amount than it is to lower, and does nothing.
 func (t *Tab) lower(ctx context.Context, microUSD int64) {
 	if 2*microUSD >= t.ahead {
 		return
 	}
-	t.ahead = microUSD
-	c := Charge{ID: t.charge.ID, Hold: t.charge.Hold, Later: true, Settle: microUSD == 0, Patient: true, Accounts: slices.Clone(t.charge.Accounts)}
+	c := Charge{ID: t.charge.ID, Hold: t.charge.Hold, Later: true, Patient: true, Accounts: slices.Clone(t.charge.Accounts)}
 	for i := range c.Accounts {
-		c.Accounts[i].Reserve, c.Accounts[i].Force = microUSD, true
+		c.Accounts[i].Reserve, c.Accounts[i].Lower = microUSD, t.ahead
 	}
+	t.ahead, t.lowered = microUSD, t.ahead
 	_, _ = t.store.Charge(ctx, &c) // it is never refused
 }
 

@@ -44,7 +44,7 @@ func scriptCall(c *Charge, gateway string, number int64) redis.Call {
 	for i := range c.Accounts {
 		q := &c.Accounts[i]
 		keep := int64(max(time.Until(q.End), 0)/time.Second) + int64(keepEnded/time.Second)
-		keys, args = append(keys, redis.Prefix+"budget:"+q.Key), append(args, q.Limit, q.Reserve, q.force(), q.Spend, q.Floor, keep)
+		keys, args = append(keys, redis.Prefix+"budget:"+q.Key), append(args, q.Limit, q.Reserve, q.force(), q.Spend+q.Lower, q.Floor, keep)
 	}
 	if c.Note != nil {
 		keys, args = append(keys, redis.Prefix+"session:"+c.Note.Key), append(args, c.Note.Text, c.Note.Keep.Milliseconds())
@@ -101,8 +101,11 @@ func (r *RateCharge) level() string {
 
 // force is how the script is told what kind of reservation it is.
 func (q *AccountCharge) force() string {
-	if q.Soft {
+	switch {
+	case q.Soft:
 		return "2"
+	case q.Lower > 0:
+		return "3"
 	}
 	return flag(q.Force)
 }

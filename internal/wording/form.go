@@ -50,8 +50,9 @@ func Of(text string) Form {
 	if foreign(words) {
 		return verbatim(words)
 	}
+	about := slices.ContainsFunc(words, func(w word) bool { return wordy[w.text] })
 	kind, words := frame(particles(rephrase(words)))
-	c := clauses{kind: kind, open: -1}
+	c := clauses{kind: kind, open: -1, literal: about}
 	for i := range words {
 		c.add(words, i)
 	}
@@ -88,6 +89,7 @@ func verbatim(words []word) Form {
 // does not matter ("from Rome to Paris", "to Paris from Rome").
 type clauses struct {
 	kind    string
+	literal bool // it may be about the words themselves: none stands for another
 	past    bool
 	modals  []string
 	head    []string
@@ -123,11 +125,11 @@ func (c *clauses) add(words []word, i int) {
 		c.close()
 		c.open, c.phrases = len(c.phrases), append(c.phrases, []string{prep})
 	case owns(words, i):
-		c.owner = append(c.owner, w.root())
+		c.owner = append(c.owner, w.root(c.literal))
 	case w.text == "like" && ends && c.being: // what is it like, what does it like
 		c.say("alike")
 	default:
-		c.say(w.root())
+		c.say(w.root(c.literal))
 	}
 }
 

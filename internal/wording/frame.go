@@ -215,10 +215,13 @@ func priced(kind string, words []word) (string, []word) {
 	return kind, words
 }
 
-// root is the word without its inflection, by the one name of what means the same.
-func (w *word) root() string {
-	if w.exact {
+// root is the word without its inflection, by the one name of what means the same, unless the word itself is literally meant.
+func (w *word) root(literal bool) string {
+	switch {
+	case w.exact:
 		return w.text
+	case literal:
+		return inflected(w.text)
 	}
 	if one := synonyms[w.text]; one != "" {
 		return one

@@ -31,6 +31,8 @@ var (
 
 	// lettered are the nouns of which there are several with a letter each.
 	lettered = set("vitamin hepatitis influenza strep type plan grade group class section part option series exhibit appendix team level league serie variable column point side version figure block unit zone form schedule")
+	// wordy words make a question one about words, in which what means the same is not the same.
+	wordy = set("word words synonym synonyms antonym antonyms opposite opposites rhyme rhymes spell spelled spelling pronounce pronunciation etymology noun verb plural tense mean means meaning meanings define definition term terms difference differences differ differs different distinguish vs versus compare comparison translate translation say call called")
 	// served are the verbs after which "me" says nothing.
 	served = set("tell give show help write teach find recommend send make explain take let")
 

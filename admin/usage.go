@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"time"
 
@@ -27,9 +28,11 @@ func (s *server) usage(w http.ResponseWriter, r *http.Request) {
 	types := map[string]string{"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 	if q.Raw { // as long as the ledger: straight on
 		w.Header().Set("Content-Type", types[q.Format])
-		if s.o.Ledger.Report(w, q) != nil {
+		c := http.NewResponseController(w)
+		if s.o.Ledger.Report(&hurried{w, c}, q) != nil {
 			panic(http.ErrAbortHandler) // half a list must not look like a whole one
 		}
+		_ = c.SetWriteDeadline(time.Time{}) // of the next answer on this connection
 		return
 	}
 	var b bytes.Buffer
@@ -39,6 +42,21 @@ func (s *server) usage(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", types[q.Format])
 	_, _ = w.Write(b.Bytes()) // a failed write means that nobody is there to be told
+}
+
+// stall is how long a reader of rows may take none of them: while they are read, the ledger's file only grows.
+const stall = 30 * time.Second
+
+// hurried is the writer to a reader who must go on reading.
+type hurried struct {
+	w io.Writer
+	c *http.ResponseController
+}
+
+// Write writes within the time that a stall may last.
+func (h *hurried) Write(b []byte) (int, error) {
+	_ = h.c.SetWriteDeadline(time.Now().Add(stall)) // where there are no deadlines nobody stalls
+	return h.w.Write(b)
 }
 
 func flag(v string) bool { return v == "1" || v == "true" }

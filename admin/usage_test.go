@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -32,6 +33,43 @@ func TestUsage(t *testing.T) {
 		w := do(h, "GET", "/admin/usage"+tc.query)
 		if w.Code != tc.status || w.Header().Get("Content-Type") != tc.kind || tc.body != "" && w.Body.String() != tc.body {
 			t.Errorf("%s: %d %v %s", tc.query, w.Code, w.Header(), w.Body)
+		}
+	}
+}
+
+// reader is who reads an answer, as far as the server may wait for it.
+type reader struct {
+	*httptest.ResponseRecorder
+	t     *testing.T
+	until time.Time
+}
+
+func (r *reader) SetWriteDeadline(at time.Time) error {
+	r.until = at
+	return nil
+}
+
+func (r *reader) Write(b []byte) (int, error) {
+	if r.until.IsZero() {
+		r.t.Errorf("%q may wait for ever", b)
+	}
+	return r.ResponseRecorder.Write(b)
+}
+
+// TestUsageIsRead: nobody can hold the ledger open by not reading the rows that were asked for; the next answer on the connection has no such limit.
+func TestUsageIsRead(t *testing.T) {
+	l, err := ledger.Open(t.TempDir(), func(_ int, err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Add(ledger.Row{Time: time.Unix(1, 0), Attempt: 1, Tenant: "acme", Kind: llm.UsageNone})
+	h := Handler(Options{Gateway: gateway(t, ""), Metrics: http.NotFoundHandler(), Ledger: l})
+	for _, format := range []string{"csv", "jsonl"} {
+		w := &reader{ResponseRecorder: httptest.NewRecorder(), t: t}
+		h.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1:8081/admin/usage?raw=1&format="+format, nil))
+		if w.Body.Len() == 0 || !w.until.IsZero() {
+			t.Errorf("%s: %q, %v", format, w.Body, w.until)
 		}
 	}
 }

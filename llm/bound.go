@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	_ "embed"
 	"strings"
 	"sync"
@@ -68,6 +69,11 @@ func (e *Envelope) Bound() (b Bound) {
 		b.Text += toolsTokens
 	}
 	return b
+}
+
+// TextBound is what a text, as it is and not as JSON has it, comes to at most.
+func TextBound(text []byte) int {
+	return (weigh(bytes.ReplaceAll(text, []byte{'\\'}, []byte(`\\`))) + 7) / 8
 }
 
 // The weights are in eighths of a token. They are such that no text of the test came to more in any of the vocabularies that were measured; docs/costs.md names those.

@@ -68,6 +68,13 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// A text that is no JSON has no escapes.
+func TestTextBound(t *testing.T) {
+	if n := TextBound([]byte(`C:\u1234\new` + "\n")); n != 11 {
+		t.Errorf("%d tokens", n)
+	}
+}
+
 // Every word of the list is found, and it is worth having: it weighs less than its letters.
 func TestWords(t *testing.T) {
 	list := strings.Fields(wordList)

@@ -43,8 +43,14 @@ func (x *Exchange) outputTokens(m *policies.Model) int {
 	if limit.Cap > 0 {
 		n = min(n, limit.Cap)
 	}
-	return n * max(1, x.env.Answers)
+	if answers := max(1, x.env.Answers); n <= mostTokens/answers {
+		return n * answers
+	}
+	return mostTokens
 }
+
+// mostTokens is more than anybody answers: what a client asks for is no number to reckon with.
+const mostTokens = 1 << 40
 
 // reserve holds the price of the plan's dearest attempt on every budget. A refusal is answered by deciding once more, with the budget used up.
 func (x *Exchange) reserve() *llm.Error {
@@ -143,6 +149,9 @@ func (x *Exchange) promptBound(m *policies.Model) int {
 		x.bound = &b
 	}
 	n := x.bound.Text + x.bound.Media
+	if x.committed { // what carries an answer on may be given all that was delivered of it
+		n += llm.TextBound(x.delivered.text)
+	}
 	if x.bound.Images > 0 {
 		n += x.bound.Images * providers.ImageTokens(m)
 	}

@@ -155,8 +155,12 @@ func newReceipt(c *Charge) *Receipt {
 // cost is how much of the window a count takes. Rounding down lets the full count through at once; with 10,000 a minute or
 // less it is not one more.
 func (r *RateCharge) cost() time.Duration {
-	return time.Duration(float64(r.Take)*float64(r.Window.Microseconds())/float64(r.Limit)) * time.Microsecond
+	micros := float64(r.Take) * float64(r.Window.Microseconds()) / float64(r.Limit)
+	return time.Duration(max(-longestCost, min(micros, longestCost))) * time.Microsecond
 }
+
+// longestCost is in microseconds: a hundred years, which no window has, and every clock and the script can count.
+const longestCost = 100 * 365 * 24 * 3600 * 1e6
 
 // left is how many are left of a rate that is used so far ahead of time.
 func (r *RateCharge) left(ahead time.Duration) int64 {

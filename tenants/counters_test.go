@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,4 +177,19 @@ func TestScriptIsTheModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a client asks for is any number: none of them is free.
+func TestAbsurdCount(t *testing.T) {
+	for _, take := range []int64{2, 1 << 40, math.MaxInt64} {
+		for _, window := range []time.Duration{time.Second, 24 * time.Hour} {
+			q := RateCharge{Key: "tokens/a", Limit: 1, Window: window, Take: take}
+			if r := newCounters().charge(&Charge{ID: "x", Rates: []RateCharge{q}}); r.Refused != 0 {
+				t.Errorf("%d of 1 in %s are let through", take, window)
+			}
+			if q.Take = -take; q.cost() >= 0 {
+				t.Errorf("%d given back cost %s", take, q.cost())
+			}
+		}
+	}
 }

@@ -334,14 +334,18 @@ func (t *Tab) usedUp(r *Receipt, microUSD int64) *llm.Error {
 		if !short {
 			continue
 		}
-		b := t.budgets[i]
+		b, now := t.budgets[i], r.Accounts[i]
 		if t.balances[i].Spent+t.balances[i].Held < b.MicroUSD { // what is left is not enough
 			t.balances[i].Held = b.MicroUSD - t.balances[i].Spent
 		}
-		if wait := time.Until(b.end); wait > e.RetryAfter {
+		if wait := max(time.Until(b.end), time.Second); wait > e.RetryAfter { // the period may have ended meanwhile
 			e.RetryAfter = wait
 			e.Message = fmt.Sprintf("The budget of this %s is used up: %s USD a %s, %s spent. It begins anew at %s.", b.of, dollars(b.MicroUSD), b.Per,
-				dollars(r.Accounts[i].Spent), b.end.Format(time.RFC3339))
+				dollars(now.Spent), b.end.Format(time.RFC3339))
+			if now.Spent < b.MicroUSD {
+				e.Message = fmt.Sprintf("The budget of this %s has no room for the request, which may cost %s USD: %s USD a %s, %s spent, %s reserved. It begins anew at %s.", b.of,
+					dollars(microUSD), dollars(b.MicroUSD), b.Per, dollars(now.Spent), dollars(now.Held), b.end.Format(time.RFC3339))
+			}
 		}
 	}
 	return e

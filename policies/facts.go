@@ -37,7 +37,7 @@ type Req struct {
 	Stream    bool
 	JSON      bool
 	Logprobs  bool
-	Language  string // ISO 639-1 guess, "" = unknown
+	Language  func() string // ISO 639-1 guess, "" = unknown; made where it is asked for
 	Needs     Needs
 }
 

@@ -9,9 +9,8 @@ import (
 // Content is what the router reads of a conversation: the user's own words, and how much of the rest is not theirs.
 type Content struct {
 	Prompt       Prompt
-	Language     string // ISO 639-1 guess of the user's words, "" = unknown
-	UserBytes    int    // the user's own words, all turns
-	HarnessBytes int    // what an agent's harness put into user turns: reminders, environment, cached context
+	UserBytes    int // the user's own words, all turns
+	HarnessBytes int // what an agent's harness put into user turns: reminders, environment, cached context
 	SystemBytes  int
 	ToolBytes    int    // results of tools
 	First        string // the user's first own words: they and the system text name a conversation without a session header
@@ -91,9 +90,11 @@ func Extract(e *llm.Envelope) Content {
 		last = joined
 	}
 	c.Prompt.Text = last.join()
-	c.Language = Language(c.Prompt.Text)
 	return c
 }
+
+// Language guesses the language of the user's words: an ISO 639-1 code, "" = unknown.
+func (c *Content) Language() string { return Language(c.Prompt.Text) }
 
 func size(parts []string) (n int) {
 	for _, p := range parts {

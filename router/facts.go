@@ -51,7 +51,7 @@ var errUnread = errors.New("the body is streamed unread")
 // PolicyFacts fills what expressions may read of a request, all but the task and the session.
 func PolicyFacts(in *Input, c *Content) policies.Facts {
 	f := policies.Facts{Pool: in.Pool, Now: in.Now, Budget: in.Budget, BudgetErr: in.BudgetErr, TaskErr: errNoPrompt}
-	f.Req = policies.Req{Model: in.Model, Path: in.Path, Method: in.Method, Header: in.Header, Bytes: in.Bytes, Op: llm.OpOpaque.String(), N: 1}
+	f.Req = policies.Req{Model: in.Model, Path: in.Path, Method: in.Method, Header: in.Header, Bytes: in.Bytes, Op: llm.OpOpaque.String(), N: 1, Language: c.Language}
 	if in.Unread {
 		f.BodyErr = errUnread
 	}
@@ -73,7 +73,7 @@ func PolicyFacts(in *Input, c *Content) policies.Facts {
 	r.Tokens, r.MaxTokens = e.PromptTokens(), e.MaxTokens
 	r.Turns, r.Messages = c.Prompt.Turns, len(e.Turns)
 	r.Tools, r.Images, r.Audio, r.Files = e.Tools, e.Images, e.Audio, e.Files
-	r.N, r.Stream, r.JSON, r.Logprobs, r.Language = max(1, e.N), e.Stream, e.JSON, e.Logprobs, c.Language
+	r.N, r.Stream, r.JSON, r.Logprobs = max(1, e.N), e.Stream, e.JSON, e.Logprobs
 	r.Needs = policies.Needs{
 		Chat: e.Op == llm.OpChat, Completions: e.Op == llm.OpCompletions, Embeddings: e.Op == llm.OpEmbeddings,
 		Tools: e.Tools > 0, JSON: e.JSON, Vision: e.Images > 0, Audio: e.Audio > 0, Files: e.Files > 0, Logprobs: e.Logprobs,

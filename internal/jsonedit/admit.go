@@ -60,12 +60,21 @@ func (d *Doc) Reset(body []byte, maxDepth int) error {
 	if cap(members) == 0 || cap(members) > keepMembers {
 		members = make([]member, 0, usualMembers)
 	}
+	if found, open, ok := surely(members, body, maxDepth); ok {
+		*d = Doc{body: body, open: open, members: found}
+		return nil
+	}
+	return d.decode(members, body, maxDepth)
+}
+
+// decode is Reset for any body. What is wrong with one is found out here.
+func (d *Doc) decode(members []member, body []byte, maxDepth int) error {
 	*d = Doc{members: members}
 	r := pool.Get().(*reader)
 	defer r.release()
 	r.src = *bytes.NewBuffer(body)
 	if err := d.admit(r, body, maxDepth); err != nil {
-		*d = Doc{members: members[:0]}
+		*d = Doc{members: members}
 		return explain(err, body)
 	}
 	d.body = body

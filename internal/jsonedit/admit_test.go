@@ -162,6 +162,7 @@ func FuzzAdmit(f *testing.F) {
 		if string(body) != before {
 			t.Fatalf("body changed to %q", body)
 		}
+		checkSure(t, body, depth)
 		if ok := json.Valid(body); Valid(body, depth) != (ok && measure(body) <= depth) {
 			t.Fatalf("Valid %v, encoding/json %v, depth %d", !ok, ok, measure(body))
 		}

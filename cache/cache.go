@@ -53,7 +53,7 @@ func holding(e *Entry) iter.Seq[Filter] {
 	}
 }
 
-// Purges are the moments up to which entries do not count any more, by what they name.
+// Purges are moments by what they name: the answers that upstreams were asked for until then do not count any more.
 type Purges map[Filter]time.Time
 
 func (p Purges) hold(e *Entry) bool {
@@ -61,7 +61,7 @@ func (p Purges) hold(e *Entry) bool {
 		return false
 	}
 	for f := range holding(e) {
-		if at, ok := p[f]; ok && !e.Stored.After(at) {
+		if at, ok := p[f]; ok && !e.Asked.After(at) {
 			return true
 		}
 	}
@@ -262,7 +262,7 @@ func earlier(a, b time.Time) time.Time {
 // maxPurges bounds what is remembered of purges; beyond it the oldest ones make way for one that names everything.
 const maxPurges = 1024
 
-// Purge forgets the answers that a filter names, here at once and at gateways that share the store within two seconds.
+// Purge forgets the answers that a filter names, also those that are on their way, here at once and at gateways that share the store within two seconds.
 func (c *Cache) Purge(ctx context.Context, f Filter, now time.Time) error {
 	c.learn(Purges{f: now})
 	c.index.purge(f)
@@ -272,14 +272,14 @@ func (c *Cache) Purge(ctx context.Context, f Filter, now time.Time) error {
 	return nil
 }
 
-// learn takes over the purges that are news.
+// learn takes over the purges that are news. Who asks after one does not join a flight that began before it.
 func (c *Cache) learn(p Purges) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := *c.purged.Load()
 	var all Purges
 	for f, at := range p {
-		if at.After(known[f]) {
+		if at.After(known[f]) && at.After(known[Filter{}]) {
 			if all == nil {
 				all = maps.Clone(known)
 			}
@@ -299,6 +299,7 @@ func (c *Cache) learn(p Purges) {
 		all = Purges{Filter{}: last}
 	}
 	c.purged.Store(&all)
+	clear(c.flights)
 }
 
 // Counts returns what the cache has seen and holds.

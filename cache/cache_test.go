@@ -28,7 +28,7 @@ var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func entry(tenant, text string) *Entry {
 	return &Entry{Tenant: tenant, Route: "auto", Model: "gpt", Provider: "out", Stream: true, Header: map[string][]string{"Content-Type": {"text/event-stream"}},
-		Stored: now, Expires: now.Add(time.Hour), Body: []byte(text)}
+		Asked: now, Stored: now, Expires: now.Add(time.Hour), Body: []byte(text)}
 }
 
 // Parts cannot run into one another: every list of parts has its own key.
@@ -50,10 +50,10 @@ func TestSeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := unseal(secret, k, sealed)
-	if err != nil || !got.Stored.Equal(e.Stored) || !got.Expires.Equal(e.Expires) {
+	if err != nil || !got.Stored.Equal(e.Stored) || !got.Asked.Equal(e.Asked) || !got.Expires.Equal(e.Expires) {
 		t.Fatalf("%+v %v", got, err)
 	}
-	got.Stored, got.Expires = e.Stored, e.Expires
+	got.Asked, got.Stored, got.Expires = e.Asked, e.Stored, e.Expires
 	if d := cmp.Diff(e, got, cmpopts.IgnoreUnexported(Entry{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -169,6 +169,38 @@ func TestFlights(t *testing.T) {
 	wg.Wait()
 	if _, leads := c.Join(k); !leads {
 		t.Error("a flight that is over still has passengers")
+	}
+}
+
+// TestPurgedOnTheWay: what was asked for before a purge does not come back after it, and nobody who asks after it waits for that.
+func TestPurgedOnTheWay(t *testing.T) {
+	c, k := New(nil), KeyOf("a")
+	lead, _ := c.Join(k)
+	follow, _ := c.Join(k)
+	if err := c.Purge(t.Context(), Filter{Tenant: "acme"}, now.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	next, leads := c.Join(k)
+	if !leads {
+		t.Fatal("who asks after a purge waits for an answer of before")
+	}
+	e := entry("acme", "old")
+	e.Stored = now.Add(2 * time.Second)
+	c.Save(k, e)
+	lead.End(e, Landed)
+	<-follow.Over()
+	if _, ok := c.Load(t.Context(), k, now.Add(2*time.Second)); ok {
+		t.Error("what was purged on its way is found")
+	}
+	if f, leads := c.Join(k); leads || f != next {
+		t.Error("the end of one flight was the end of another")
+	}
+	e = entry("acme", "new")
+	e.Asked, e.Stored = now.Add(2*time.Second), now.Add(3*time.Second)
+	c.Save(k, e)
+	next.End(e, Landed)
+	if _, ok := c.Load(t.Context(), k, now.Add(3*time.Second)); !ok {
+		t.Error("what was asked for after the purge is not found")
 	}
 }
 

@@ -30,6 +30,7 @@ type Entry struct {
 	Provider string
 	Stream   bool // Body is an event stream
 	Header   map[string][]string
+	Asked    time.Time // when the upstream was
 	Stored   time.Time
 	Expires  time.Time
 	Body     []byte
@@ -39,7 +40,7 @@ type Entry struct {
 
 // Until is the same answer, for another time.
 func (e *Entry) Until(expires time.Time) *Entry {
-	return &Entry{Tenant: e.Tenant, Route: e.Route, Model: e.Model, Provider: e.Provider, Stream: e.Stream, Header: e.Header, Stored: e.Stored, Expires: expires, Body: e.Body}
+	return &Entry{Tenant: e.Tenant, Route: e.Route, Model: e.Model, Provider: e.Provider, Stream: e.Stream, Header: e.Header, Asked: e.Asked, Stored: e.Stored, Expires: expires, Body: e.Body}
 }
 
 // size is about what the entry takes, in bytes.
@@ -62,7 +63,8 @@ type head struct {
 	Provider string              `json:"p"`
 	Stream   bool                `json:"s,omitempty"`
 	Header   map[string][]string `json:"h,omitempty"`
-	Stored   int64               `json:"a"` // Unix milliseconds
+	Asked    int64               `json:"q"` // Unix milliseconds, as the next two
+	Stored   int64               `json:"a"`
 	Expires  int64               `json:"e"`
 }
 
@@ -70,7 +72,7 @@ var errSeal = errors.New("cache: an entry that was not sealed here, or not for t
 
 // seal writes an entry: a MAC over its key and all that follows, the head's length, the head, the body.
 func seal(secret []byte, k Key, e *Entry) ([]byte, error) {
-	h, err := json.Marshal(&head{e.Tenant, e.Route, e.Model, e.Provider, e.Stream, e.Header, e.Stored.UnixMilli(), e.Expires.UnixMilli()})
+	h, err := json.Marshal(&head{e.Tenant, e.Route, e.Model, e.Provider, e.Stream, e.Header, e.Asked.UnixMilli(), e.Stored.UnixMilli(), e.Expires.UnixMilli()})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +99,7 @@ func unseal(secret []byte, k Key, sealed []byte) (*Entry, error) {
 		return nil, errSeal
 	}
 	return &Entry{Tenant: h.Tenant, Route: h.Route, Model: h.Model, Provider: h.Provider, Stream: h.Stream, Header: h.Header,
-		Stored: time.UnixMilli(h.Stored), Expires: time.UnixMilli(h.Expires), Body: rest[n:]}, nil
+		Asked: time.UnixMilli(h.Asked), Stored: time.UnixMilli(h.Stored), Expires: time.UnixMilli(h.Expires), Body: rest[n:]}, nil
 }
 
 func mac(secret []byte, k Key, rest []byte) []byte {

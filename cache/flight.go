@@ -16,6 +16,8 @@ type Flight struct {
 	k    Key
 	over chan struct{}
 
+	ended bool // under the cache's lock
+
 	// Set before over is closed.
 	how   Landing
 	entry *Entry
@@ -43,10 +45,13 @@ func (f *Flight) Result() (*Entry, Landing) { return f.entry, f.how }
 func (f *Flight) End(e *Entry, how Landing) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
-	if f.c.flights[f.k] != f {
+	if f.ended {
 		return
 	}
-	delete(f.c.flights, f.k)
+	f.ended = true
+	if f.c.flights[f.k] == f { // and not one that began after a purge
+		delete(f.c.flights, f.k)
+	}
 	f.entry, f.how = e, how
 	close(f.over)
 }

@@ -283,7 +283,7 @@ func (x *Exchange) keepAnswer(a *attempt) {
 	}
 	m, now := a.plan.Model, time.Now()
 	e := &cache.Entry{Tenant: x.tenantName(), Route: x.route.Name, Model: m.Key, Provider: m.Provider.Name, Stream: a.stream, Header: t.header,
-		Stored: now, Expires: now.Add(x.caching.keeps), Body: t.body}
+		Asked: a.sent, Stored: now, Expires: now.Add(x.caching.keeps), Body: t.body}
 	x.g.cache.Save(x.cacheKey(m), e)
 	x.learn(m, e)
 	x.land(e, cache.Landed)

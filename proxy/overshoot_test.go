@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,11 +43,11 @@ routes:
 		return all[0].Spent
 	}
 	for range learning {
-		x := open(t, g)
+		x := open(t, g, chatPath, short)
 		if x == nil {
 			t.Fatal("refused while the model's answers are learned")
 		}
-		answer(t, x, usual)
+		answer(t, x, 1, usual)
 	}
 	before := spent()
 	if before != learning*usual*price {
@@ -54,7 +55,7 @@ routes:
 	}
 	var flying []*proxy.Exchange
 	for range storm {
-		if x := open(t, g); x != nil {
+		if x := open(t, g, chatPath, short); x != nil {
 			flying = append(flying, x)
 		}
 	}
@@ -62,7 +63,7 @@ routes:
 		t.Errorf("%d of %d were let through, want %d: each reserves what a usual answer costs", len(flying), storm, want)
 	}
 	for _, x := range flying {
-		answer(t, x, long)
+		answer(t, x, 1, long)
 	}
 	beyond := int64(len(flying) * (long - usual) * price)
 	if got := spent(); got > limit+beyond {
@@ -70,21 +71,76 @@ routes:
 	} else if got <= limit {
 		t.Errorf("%d spent of %d: nothing was overdrawn, and the test shows nothing", got, limit)
 	}
-	if x := open(t, g); x != nil {
+	if x := open(t, g, chatPath, short); x != nil {
 		t.Error("a budget that is overdrawn lets another one through")
 		x.End()
 	}
 }
 
+const (
+	chatPath = "/v1/chat/completions"
+	short    = `{"model":"auto","messages":[{"role":"user","content":"hi"}]}`
+)
+
+// With max_tokens no request costs more than what was reserved for it, however it is made: here it comes to as many tokens as the least of vocabularies makes of it, and its answers are as
+// long as they may be.
+func TestNoOvershoot(t *testing.T) {
+	digits, emoji := strings.Repeat("4711", 500), strings.Repeat("\U0001fae8", 500)
+	for _, tc := range []struct {
+		name, path, body string
+		prompt, answer   int // tokens, of all answers together
+	}{
+		{"digits", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + digits + `"}]}`, 2000, 10},
+		{"emoji", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + emoji + `"}]}`, 2000, 10},
+		{"escaped", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + strings.Repeat(`\ud83e\udee8`, 500) + `"}]}`, 2000, 10},
+		{"a tool's definition", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f","description":"` + digits + `"}}]}`, 2500, 10},
+		{"a call's arguments", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"` + digits + `"}}]},{"role":"tool","tool_call_id":"1","content":"7"}]}`, 2000, 10},
+		{"a schema", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"` + digits + `","schema":{}}}}`, 2000, 10},
+		{"an image", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a.test/b.png"}}]}]}`, 16_384, 10},
+		{"choices", chatPath, `{"model":"auto","max_tokens":1000,"n":3,"messages":[{"role":"user","content":"hi"}]}`, 30, 3000},
+		{"prompts", "/v1/completions", `{"model":"auto","max_tokens":1000,"prompt":["a","b","c"]}`, 3, 3000},
+		{"candidates", "/v1/completions", `{"model":"auto","max_tokens":1000,"best_of":3,"prompt":"a"}`, 3, 3000},
+		{"two limits", chatPath, `{"model":"auto","max_tokens":10,"max_completion_tokens":5000,"messages":[{"role":"user","content":"hi"}]}`, 30, 5000},
+		{"a limit of llama.cpp's", chatPath, `{"model":"auto","max_tokens":10,"n_predict":5000,"messages":[{"role":"user","content":"hi"}]}`, 30, 5000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := proxy.NewGateway(compile(t, []byte(`version: 1
+providers:
+  ext: {dialect: openai, base_url: http://ext.test:9000/v1, keys: [{env: KEY}]}
+models:
+  big: {provider: ext, name: big-70b, price: {in: 1, out: 2}}
+routes:
+  auto: {budget: {usd: 1}, rules: [{use: [big]}]}
+`)), proxy.Options{Router: router.New(router.Options{}), Emit: func(*telemetry.Record) {}})
+			account := func() tenants.Account {
+				all, err := tenants.Balances(t.Context(), g.Store(), &tenants.Register{}, g.Snapshot().Policy, time.Now())
+				if err != nil || len(all) != 1 {
+					t.Fatalf("%+v %v", all, err)
+				}
+				return all[0]
+			}
+			x := open(t, g, tc.path, tc.body)
+			if x == nil {
+				t.Fatal("refused")
+			}
+			reserved := account().Reserved
+			answer(t, x, tc.prompt, tc.answer)
+			if now := account(); now.Spent > reserved || now.Spent != int64(tc.prompt+2*tc.answer) || now.Reserved != 0 {
+				t.Errorf("%d were reserved: %+v", reserved, now)
+			}
+		})
+	}
+}
+
 // open takes an exchange as far as its upstream request; nil: the budget refused it.
-func open(t *testing.T, g *proxy.Gateway) *proxy.Exchange {
+func open(t *testing.T, g *proxy.Gateway, path, body string) *proxy.Exchange {
 	t.Helper()
-	x, reply := g.Begin(context.Background(), proxy.Head{Method: "POST", URL: &url.URL{Path: "/v1/chat/completions"}, ContentLength: -1, Plane: "embedded",
+	x, reply := g.Begin(context.Background(), proxy.Head{Method: "POST", URL: &url.URL{Path: path}, ContentLength: -1, Plane: "embedded",
 		Header: http.Header{"Content-Type": {"application/json"}}})
 	if reply != nil {
 		t.Fatalf("begin: %d %s", reply.Status, reply.Body)
 	}
-	if _, reply := x.Request([]byte(`{"model":"auto","messages":[{"role":"user","content":"hi"}]}`)); reply != nil {
+	if _, reply := x.Request([]byte(body)); reply != nil {
 		if reply.Status != http.StatusTooManyRequests {
 			t.Fatalf("request: %d %s", reply.Status, reply.Body)
 		}
@@ -98,10 +154,10 @@ func open(t *testing.T, g *proxy.Gateway) *proxy.Exchange {
 }
 
 // answer ends an exchange with an answer of so many tokens.
-func answer(t *testing.T, x *proxy.Exchange, tokens int) {
+func answer(t *testing.T, x *proxy.Exchange, prompt, tokens int) {
 	t.Helper()
 	x.Response(http.StatusOK, http.Header{"Content-Type": {"application/json"}})
-	body := fmt.Appendf(nil, `{"id":"c","object":"chat.completion","created":1,"model":"big-70b","choices":[{"index":0,"message":{"role":"assistant","content":"It rains."},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":%d,"total_tokens":%d}}`, tokens, 1+tokens)
+	body := fmt.Appendf(nil, `{"id":"c","object":"chat.completion","created":1,"model":"big-70b","choices":[{"index":0,"message":{"role":"assistant","content":"It rains."},"finish_reason":"stop"}],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}`, prompt, tokens, prompt+tokens)
 	if _, v := x.Write(nil, body, true); v.Action != proxy.Done {
 		t.Fatalf("write: %+v", v)
 	}

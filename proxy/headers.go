@@ -24,6 +24,7 @@ var downstreamDrops = map[string]bool{
 	"Upgrade": true, "Content-Length": true, "Set-Cookie": true, "Alt-Svc": true, "Strict-Transport-Security": true, "Server": true, "Via": true, "Date": true,
 	"X-Request-Id": true, "Retry-After": true, "Openai-Organization": true, "Openai-Project": true, "Www-Authenticate": true, "Vary": true,
 	"Endpoint-Load-Metrics": true, "X-Powered-By": true, "Nel": true, "Report-To": true,
+	"Age": true, // of our records only
 }
 
 var downstreamDropPrefixes = []string{"X-Sluice-", "X-Envoy-", "X-Ratelimit-", "X-Tokenlimit-", "Anthropic-Ratelimit-", "Access-Control-", "Cf-", "X-Amzn-"}

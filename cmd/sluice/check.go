@@ -136,9 +136,8 @@ func (c *checkCmd) prove(w *world, p *policies.Policy) error {
 		}
 	}
 	for _, name := range askingTenants(p) {
-		more := slices.DeleteFunc(madeReach(p, name), func(provider string) bool {
-			return slices.Contains(providersOf(reachOf(p, name, askersOf(p, name))), provider)
-		})
+		shown := providersOf(reachOf(p, name, askersOf(p, name)))
+		more := slices.DeleteFunc(madeReach(p, name), func(provider string) bool { return slices.Contains(shown, provider) })
 		if len(more) > 0 {
 			fmt.Fprintf(w.stderr, "note  a key of %s that is made through the admin listener may also reach %s\n", name, strings.Join(more, ", "))
 		}

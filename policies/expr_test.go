@@ -23,7 +23,7 @@ func testFacts() *Facts {
 	return &Facts{
 		Req: Req{
 			Model: "auto", Path: "/v1/chat/completions", Method: "POST", Op: "chat", Bytes: 10, Tokens: 20, MaxTokens: 30, Turns: 2, Messages: 3,
-			Tools: 1, Images: 2, N: 1, Stream: true, Language: func() string { return "en" },
+			Tools: 1, Images: 2, N: 1, Stream: true, Language: Guess{"hello", func(string) string { return "en" }},
 			Header: func(n string) string { return map[string]string{"x-data-class": "private"}[n] },
 		},
 		Task:    Task{Class: "math", Gain: 0.31, Novelty: 0.5, ClassP: func(c string) float64 { return map[string]float64{"math": 0.75}[c] }},

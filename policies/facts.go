@@ -17,6 +17,19 @@ type Facts struct {
 	TaskErr, BudgetErr, SessionErr, BodyErr error
 }
 
+// Guess is what is guessed of a text, where it is asked for. The zero Guess is "".
+type Guess struct {
+	Text string
+	By   func(text string) string
+}
+
+func (g Guess) String() string {
+	if g.By == nil {
+		return ""
+	}
+	return g.By(g.Text)
+}
+
 // Req is req.* in expressions.
 type Req struct {
 	Model     string
@@ -37,7 +50,7 @@ type Req struct {
 	Stream    bool
 	JSON      bool
 	Logprobs  bool
-	Language  func() string // ISO 639-1 guess, "" = unknown; made where it is asked for
+	Language  Guess // ISO 639-1, "" = unknown
 	Needs     Needs
 }
 

@@ -81,7 +81,7 @@ var fields = map[string]map[string]variable{
 		"path":       fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Path) }),
 		"method":     fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Method) }),
 		"op":         fact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Op) }),
-		"language":   bodyFact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Language()) }),
+		"language":   bodyFact(cel.StringType, func(f *Facts) any { return types.String(f.Req.Language.String()) }),
 		"bytes":      bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Bytes) }),
 		"tokens":     bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.Tokens) }),
 		"max_tokens": bodyFact(cel.IntType, func(f *Facts) any { return types.Int(f.Req.MaxTokens) }),

@@ -45,7 +45,7 @@ func (x *Exchange) doubtful(a *attempt) *doubt {
 	}
 	d := &doubt{Answer: signs.Answer{JSON: x.env.JSON, Spoken: router.Language}}
 	if c := x.decision; c != nil && c.Class != "translation" {
-		d.Asked = c.Content.Language()
+		d.Asked = c.Facts.Req.Language.String()
 	}
 	return d
 }

@@ -54,7 +54,7 @@ func (x *Exchange) features(d *router.Decision) {
 		ID: x.id, Owner: x.asker(), Words: words, Last: len(x.s.Policy.Tiers) - 1,
 		Facts: feedback.Facts{
 			Route: x.rec.Route, Rule: d.Rule, Class: d.Class, ClassP: classP(d), Gain: d.Gain, Novelty: d.Novelty, Classifier: router.ClassifierID(),
-			Tokens: f.Tokens, Turns: f.Turns, Tools: f.Tools, Images: f.Images, JSON: f.JSON, Language: f.Language(),
+			Tokens: f.Tokens, Turns: f.Turns, Tools: f.Tools, Images: f.Images, JSON: f.JSON, Language: f.Language.String(),
 		},
 	}
 }

@@ -93,9 +93,6 @@ func Extract(e *llm.Envelope) Content {
 	return c
 }
 
-// Language guesses the language of the user's words: an ISO 639-1 code, "" = unknown.
-func (c *Content) Language() string { return Language(c.Prompt.Text) }
-
 func size(parts []string) (n int) {
 	for _, p := range parts {
 		n += len(p)

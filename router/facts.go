@@ -51,7 +51,7 @@ var errUnread = errors.New("the body is streamed unread")
 // PolicyFacts fills what expressions may read of a request, all but the task and the session.
 func PolicyFacts(in *Input, c *Content) policies.Facts {
 	f := policies.Facts{Pool: in.Pool, Now: in.Now, Budget: in.Budget, BudgetErr: in.BudgetErr, TaskErr: errNoPrompt}
-	f.Req = policies.Req{Model: in.Model, Path: in.Path, Method: in.Method, Header: in.Header, Bytes: in.Bytes, Op: llm.OpOpaque.String(), N: 1, Language: c.Language}
+	f.Req = policies.Req{Model: in.Model, Path: in.Path, Method: in.Method, Header: in.Header, Bytes: in.Bytes, Op: llm.OpOpaque.String(), N: 1, Language: policies.Guess{Text: c.Prompt.Text, By: Language}}
 	if in.Unread {
 		f.BodyErr = errUnread
 	}

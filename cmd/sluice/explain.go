@@ -255,7 +255,7 @@ func explain(d *router.Decision, route *policies.Route, refusal error) *explanat
 	r := &f.Req
 	e := &explanation{
 		Request: requestFacts{Route: route.Name, Model: r.Model, Path: r.Path, Op: r.Op, Bytes: r.Bytes, Tokens: r.Tokens, MaxTokens: r.MaxTokens, Turns: r.Turns, Messages: r.Messages, Tools: r.Tools,
-			Images: r.Images, Audio: r.Audio, Files: r.Files, N: r.N, Stream: r.Stream, JSON: r.JSON, Logprobs: r.Logprobs, Language: r.Language(), Tenant: f.Key.Tenant, Key: f.Key.ID},
+			Images: r.Images, Audio: r.Audio, Files: r.Files, N: r.N, Stream: r.Stream, JSON: r.JSON, Logprobs: r.Logprobs, Language: r.Language.String(), Tenant: f.Key.Tenant, Key: f.Key.ID},
 		Boundaries: append([]policies.Trace{}, d.Boundaries...),
 		Rules:      append([]policies.Trace{}, d.Rules...),
 		Decision:   decisionFacts{Rule: d.Rule, Class: d.Class, Gain: d.Gain, Novelty: d.Novelty, Tier: d.Tier, Reason: d.Reason, Session: d.Session},

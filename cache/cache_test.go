@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
-	"github.com/sluice-gateway/sluice/internal/harness"
 	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/internal/redis"
 )
@@ -285,45 +284,65 @@ func TestPoisoned(t *testing.T) {
 	}
 }
 
+var errStore = errors.New("no such store")
+
+// gone is a store that fails.
+type gone struct{}
+
+func (gone) Load(context.Context, Key) ([]byte, Purges, error)      { return nil, nil, errStore }
+func (gone) Save(context.Context, Key, []byte, time.Duration) error { return errStore }
+func (gone) Purge(context.Context, Filter, time.Time) error         { return errStore }
+
 // TestStoreAway: without the store a gateway goes on with what it has in memory for as long as that holds, and a purge says that the others do not know of it.
 func TestStoreAway(t *testing.T) {
-	a, b, m := two(t)
+	a, b := New(gone{}), New(gone{})
+	defer a.Close()
 	defer b.Close()
-	before, meanwhile := KeyOf("before"), KeyOf("meanwhile")
-	a.Save(before, entry("acme", "text"))
-	harness.Until(t, "nothing is shared", func() bool { return len(m.Keys()) == 1 })
-	m.Close()
-	a.Save(meanwhile, entry("acme", "text"))
-	for _, k := range []Key{before, meanwhile} {
-		for _, later := range []time.Duration{time.Second, nearTime, 10 * time.Minute} {
-			if _, ok := a.Load(t.Context(), k, now.Add(later)); !ok {
-				t.Errorf("after %v not even here", later)
-			}
-		}
-		if _, ok := b.Load(t.Context(), k, now); ok {
-			t.Error("found from nowhere")
-		}
-		if _, ok := a.Load(t.Context(), k, now.Add(time.Hour)); ok {
-			t.Error("found what is too old")
+	k := KeyOf("a")
+	a.Save(k, entry("acme", "text"))
+	for _, later := range []time.Duration{time.Second, nearTime, 10 * time.Minute} {
+		if _, ok := a.Load(t.Context(), k, now.Add(later)); !ok {
+			t.Errorf("after %v not even here", later)
 		}
 	}
-	again := KeyOf("again")
-	a.Save(again, entry("acme", "text"))
+	if _, ok := b.Load(t.Context(), k, now); ok {
+		t.Error("found from nowhere")
+	}
+	if _, ok := a.Load(t.Context(), k, now.Add(time.Hour)); ok {
+		t.Error("found what is too old")
+	}
+	a.Save(k, entry("acme", "text"))
 	if a.Purge(t.Context(), Filter{}, now.Add(time.Second)) == nil {
 		t.Error("purged everywhere")
 	}
-	if _, ok := a.Load(t.Context(), again, now.Add(time.Second)); ok {
+	if _, ok := a.Load(t.Context(), k, now.Add(time.Second)); ok {
 		t.Error("not even purged here")
 	}
-	a.Close()
+}
+
+// TestServerAway: a server that is away is a store that fails, whoever has saved there before.
+func TestServerAway(t *testing.T) {
+	a, b, m := two(t)
+	defer b.Close()
+	k := KeyOf("a")
+	a.Save(k, entry("acme", "text"))
+	a.Close() // its saves are through
+	m.Close()
+	if _, ok := a.Load(t.Context(), k, now.Add(nearTime)); !ok {
+		t.Error("not even here")
+	}
+	if _, ok := b.Load(t.Context(), k, now); ok {
+		t.Error("found from nowhere")
+	}
 }
 
 // full is a store that takes nothing, as a server without memory and a replica do: it answers, and tells of purges.
-type full struct{ purged Purges }
+type full struct {
+	gone
+	purged Purges
+}
 
-func (f *full) Load(context.Context, Key) ([]byte, Purges, error)      { return nil, f.purged, nil }
-func (f *full) Save(context.Context, Key, []byte, time.Duration) error { return errors.New("OOM") }
-func (f *full) Purge(_ context.Context, _ Filter, _ time.Time) error   { return errors.New("OOM") }
+func (f *full) Load(context.Context, Key) ([]byte, Purges, error) { return nil, f.purged, nil }
 
 // TestStoreFull: what the store does not take, the gateway keeps for itself, and hears of purges all the same.
 func TestStoreFull(t *testing.T) {

@@ -26,9 +26,9 @@ func TestClients(t *testing.T) {
 		argv []string
 		want int // checks; fewer mean that the suite left some out
 	}{
-		{"openai python", []string{"python3", "-B", "python/openai_sdk.py"}, 14},
+		{"openai python", []string{"python3", "-B", "python/openai_sdk.py"}, 15},
 		{"langchain python", []string{"python3", "-B", "python/langchain_sdk.py"}, 8},
-		{"openai node", []string{"node", "node/openai_sdk.mjs"}, 14},
+		{"openai node", []string{"node", "node/openai_sdk.mjs"}, 15},
 		{"vercel ai node", []string{"node", "node/ai_sdk.mjs"}, 8},
 		{"openai go", []string{s.goSuite}, 12},
 	} {
@@ -90,7 +90,7 @@ func start(t *testing.T) *stack {
 		"PYTHONPATH="+filepath.Join(cache(t), "clients-python"),
 		"SLUICE_BASE_URL="+g.URL,
 		"SLUICE_API_KEY="+key,
-		"SLUICE_MODEL=auto", "SLUICE_EMBED_MODEL=embed", "SLUICE_TOOLS_MODEL=tools", "SLUICE_DENIED_MODEL=outside")}
+		"SLUICE_MODEL=auto", "SLUICE_EMBED_MODEL=embed", "SLUICE_TOOLS_MODEL=tools", "SLUICE_DENIED_MODEL=outside", "SLUICE_LIMITED_MODEL=limited")}
 }
 
 // cache is where scripts/fetch puts things.

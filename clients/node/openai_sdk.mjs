@@ -112,4 +112,15 @@ await run({
       client.chat.completions.create({ ...hello, model: env.denied }, { headers: deniedHeaders }))
     assert.equal(err.code, 'policy_denied')
   },
+  async limited() {
+    let asked = 0
+    const counting = (...args) => (asked++, fetch(...args))
+    const patient = new OpenAI({ ...options, maxRetries: 3, fetch: counting })
+    for (let i = 1; i <= 40; i++) { // more than the limit lets through at once
+      const r = await patient.chat.completions.create({ ...hello, model: env.limited, max_tokens: 4 })
+      assert.ok(r.choices.length)
+      if (asked > i) return assert.equal(asked, i + 1, 'it came back when it was told to, and not before')
+    }
+    assert.fail('never limited')
+  },
 })

@@ -8,6 +8,7 @@ export const env = {
   embed: process.env.SLUICE_EMBED_MODEL ?? 'embed',
   tools: process.env.SLUICE_TOOLS_MODEL ?? 'tools',
   denied: process.env.SLUICE_DENIED_MODEL ?? '',
+  limited: process.env.SLUICE_LIMITED_MODEL ?? '',
 }
 export const deniedHeaders = { 'x-data-class': 'private' }
 export const badKey = 'slc_nobody_0000000000000000'
@@ -23,7 +24,7 @@ export async function run(checks) {
   const wanted = process.argv.slice(2)
   let passed = 0
   for (const [name, check] of Object.entries(checks)) {
-    if ((name === 'denied' && !env.denied) || (wanted.length && !wanted.includes(name))) continue
+    if ((name in env && !env[name]) || (wanted.length && !wanted.includes(name))) continue
     try {
       await check()
     } catch (err) {

@@ -141,7 +141,19 @@ def denied():
     assert err.code == "policy_denied", err.body
 
 
+def limited():
+    patient = client.with_options(max_retries=3)
+    for _ in range(40):  # more than the limit lets through at once
+        r = patient.chat.completions.with_raw_response.create(model=suite.LIMITED_MODEL, messages=HELLO, max_tokens=4)
+        assert r.parse().choices, r
+        assert int(r.headers["x-ratelimit-limit-requests"]) == 10, r.headers
+        if r.retries_taken:
+            assert r.retries_taken == 1, r.retries_taken  # it came back when it was told to, and not before
+            return
+    assert False, "never limited"
+
+
 suite.run([(f.__name__, f) for f in (
     chat, stream, stream_usage, tools, tools_stream, json_schema, embeddings, models, model, bad_key, unknown_model,
-    unknown_model_stream, bad_body, denied,
+    unknown_model_stream, bad_body, denied, limited,
 )])

@@ -10,14 +10,15 @@ MODEL = os.environ.get("SLUICE_MODEL", "auto")
 EMBED_MODEL = os.environ.get("SLUICE_EMBED_MODEL", "embed")
 TOOLS_MODEL = os.environ.get("SLUICE_TOOLS_MODEL", "tools")
 DENIED_MODEL = os.environ.get("SLUICE_DENIED_MODEL", "")
+LIMITED_MODEL = os.environ.get("SLUICE_LIMITED_MODEL", "")
 DENIED_HEADERS = {"x-data-class": "private"}
 
 
 def run(checks):
     """checks is a list of (name, function); arguments on the command line pick some by name."""
     wanted = sys.argv[1:]
-    if not DENIED_MODEL:
-        checks = [c for c in checks if c[0] != "denied"]
+    absent = [name for name, model in (("denied", DENIED_MODEL), ("limited", LIMITED_MODEL)) if not model]
+    checks = [c for c in checks if c[0] not in absent]
     checks = [c for c in checks if not wanted or c[0] in wanted]
     passed = 0
     for name, check in checks:

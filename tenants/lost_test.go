@@ -20,16 +20,7 @@ import (
 func TestLostAnswer(t *testing.T) {
 	m := miniredis.RunT(t)
 	l := lose(t, m.Addr())
-	rdb, err := redis.Open(redis.Options{URL: "redis://" + l.addr, Timeout: 5 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = rdb.Close() })
-	s, err := OpenShared(rdb, &policies.Redis{Limits: "refuse", Budget: "refuse"}, NewMemory())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
+	s := l.shared(t, &policies.Redis{Limits: "refuse", Budget: "refuse"})
 	c := spending1("x", 200)
 	c.Slots = []SlotCharge{{Key: "tenant/a", Limit: 1}}
 	other := shared(t, m, policies.Redis{})
@@ -48,6 +39,31 @@ func TestLostAnswer(t *testing.T) {
 	if r, err := other.Charge(t.Context(), c); err != nil || r.Refused >= 0 {
 		t.Errorf("the slot is taken: %+v %v", r, err)
 	}
+}
+
+// So is what a charge holds that its gateway refuses alone, when the answer is lost.
+func TestLostAnswerRefusedAlone(t *testing.T) {
+	m := miniredis.RunT(t)
+	l := lose(t, m.Addr())
+	s, other := l.shared(t, &policies.Redis{Limits: "local", Budget: "open"}), shared(t, m, policies.Redis{})
+	slot := []SlotCharge{{Key: "tenant/a", Limit: 1}}
+	free := func() bool {
+		r, err := other.Charge(t.Context(), &Charge{ID: "reader", Slots: []SlotCharge{{Key: "tenant/a", Limit: 2}}})
+		return err == nil && r.Slots[0] == 1 // its own, which lapses at once
+	}
+	if !free() { // the script is there
+		t.Fatal("the slot is taken from the start")
+	}
+	s.local.charge(&Charge{ID: "alone", Hold: time.Hour, Slots: slot})
+	l.next.Store(loses)
+	if r, err := s.Charge(t.Context(), &Charge{ID: "x", Hold: time.Hour, Slots: slot}); err != nil || r.Refused != 0 {
+		t.Fatal(r, err)
+	}
+	if free() {
+		t.Fatal("the store has not made the charge")
+	}
+	l.next.Store(passes)
+	harness.Until(t, "the slot is not given back", free)
 }
 
 // What a loser does with the next call of a script.
@@ -82,6 +98,22 @@ func lose(t *testing.T, to string) *loser {
 	})
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return p
+}
+
+// shared is a store behind it.
+func (p *loser) shared(t *testing.T, o *policies.Redis) *Shared {
+	t.Helper()
+	rdb, err := redis.Open(redis.Options{URL: "redis://" + p.addr, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	s, err := OpenShared(rdb, o, NewMemory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }
 
 // serve passes commands on, and answers back.

@@ -85,7 +85,8 @@ func (s *Shared) Charge(ctx context.Context, c *Charge) (*Receipt, error) {
 	if err != nil {
 		s.clear(0)
 		r, refusal := s.alone(c, err)
-		if refusal != nil && !errors.Is(err, redis.ErrAway) && !redis.Refused(err) { // the store may have taken it, and nobody will settle it
+		lost := !errors.Is(err, redis.ErrAway) && !redis.Refused(err)
+		if lost && (refusal != nil || r.Refused >= 0) { // the store may have taken it, and nobody will settle it
 			s.owe(c.unmade())
 		}
 		return r, refusal
@@ -145,6 +146,9 @@ func (s *Shared) forget() {
 
 // alone does what on_failure says of a charge that the store did not take.
 func (s *Shared) alone(c *Charge, cause error) (*Receipt, error) {
+	if len(c.Accounts) > 0 && s.money == "refuse" { // before anything is taken, which nobody would give back
+		return nil, ErrUnavailable
+	}
 	r := newReceipt(c)
 	if len(c.Rates)+len(c.Slots) > 0 {
 		switch s.limits {
@@ -161,10 +165,7 @@ func (s *Shared) alone(c *Charge, cause error) (*Receipt, error) {
 		return r, nil
 	}
 	r.BudgetErr = cause
-	switch s.money {
-	case "refuse":
-		return nil, ErrUnavailable
-	case "local_slack":
+	if s.money == "local_slack" {
 		s.fromSlack(c, r)
 	}
 	return r, nil

@@ -162,6 +162,25 @@ func TestPostures(t *testing.T) {
 	}
 }
 
+// A request that is refused for its budget takes nothing of the limits that each gateway keeps alone: it would be given back by nobody.
+func TestRefusedTakesNothing(t *testing.T) {
+	m := miniredis.RunT(t)
+	m.SetError("READONLY")
+	n := shared(t, m, policies.Redis{Limits: "local", Budget: "refuse"})
+	slot := []SlotCharge{{Key: "s", Limit: 1}}
+	for range 3 {
+		c := spending1("refused", 10)
+		c.Slots, c.Rates = slot, []RateCharge{{Key: "r", Limit: 1, Window: time.Hour, Take: 1}}
+		if _, err := n.Charge(t.Context(), c); !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	r, err := n.Charge(t.Context(), &Charge{ID: "unbudgeted", Hold: time.Hour, Slots: slot, Rates: []RateCharge{{Key: "r", Limit: 1, Window: time.Hour, Take: 1}}})
+	if err != nil || r.Refused >= 0 {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
 // A store that lost everything does not make budgets new, nor revoked keys good.
 func TestFlushed(t *testing.T) {
 	m := miniredis.RunT(t)

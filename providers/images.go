@@ -13,7 +13,7 @@ const (
 	largestOfMiniTile = 48_169 // gpt-4o-mini: 2,833 and 8 tiles of 5,667
 )
 
-// imageTokens is what the largest image comes to at a preset's models, as documented in November 2026.
+// imageTokens is what the largest image is known to come to at a preset's models, rounded up. It is no promise of theirs.
 var imageTokens = map[string]int{
 	"openai":    10_000, // patches of 32 pixels, at `detail: original`
 	"azure":     10_000,

@@ -44,7 +44,7 @@ const (
 	namedBytes  = 4096
 )
 
-// Bound reads the body once more, about a microsecond for each KB: for those who need to know it only.
+// Bound reads the body once more, a few microseconds for each KB: for those who need to know it only.
 func (e *Envelope) Bound() (b Bound) {
 	body, eighths, at := e.Body, 0, 0
 	for _, m := range e.Media {

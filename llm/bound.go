@@ -61,14 +61,22 @@ func (e *Envelope) Bound() (b Bound) {
 			b.Media += size
 		}
 	}
-	b.Text = (eighths+weigh(body[at:])+7)/8 + len(e.Media)
+	b.Text = (eighths+weigh(body[at:])+7)/8 + len(e.Media) + e.template()
+	return b
+}
+
+// RoughBound is a bound that costs nothing, a token for each byte. It is none of a prompt with media.
+func (e *Envelope) RoughBound() Bound { return Bound{Text: len(e.Body) + e.template()} }
+
+// template is what is put around the prompt, in tokens at most.
+func (e *Envelope) template() (tokens int) {
 	if e.Op == OpChat {
-		b.Text += templateTokens
+		tokens = templateTokens
 	}
 	if e.Tools > 0 {
-		b.Text += toolsTokens
+		tokens += toolsTokens
 	}
-	return b
+	return tokens
 }
 
 // TextBound is what a text, as it is and not as JSON has it, comes to at most.

@@ -65,6 +65,9 @@ func TestBound(t *testing.T) {
 		if got := c.e.Bound(); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
+		if rough := c.e.RoughBound(); len(c.e.Media) == 0 && rough.Text < c.want.Text {
+			t.Errorf("%s: roughly %+v, which is no bound", c.name, rough)
+		}
 	}
 }
 
@@ -99,7 +102,7 @@ func FuzzWeigh(f *testing.F) {
 			t.Skip()
 		}
 		n := weigh(quoted)
-		if n < 2*whole-whole || n > whole*(len(quoted)+3) {
+		if n < 2*whole-whole || n > whole*len(quoted) {
 			t.Errorf("%d eighths for %d bytes", n, len(quoted))
 		}
 		if twice := weigh(append(bytes.Clone(quoted), quoted...)); twice < n {

@@ -263,6 +263,16 @@ func (t *Tab) Exceeded(how string) bool {
 	return false
 }
 
+// Roomy reports whether every budget has room for many times as many micro-dollars, by what was read last: then a reservation may be larger than need be.
+func (t *Tab) Roomy(microUSD int64) bool {
+	for i, b := range t.budgets {
+		if left := b.MicroUSD - t.balances[i].Spent - t.balances[i].Held; left/roomy < microUSD {
+			return false
+		}
+	}
+	return true
+}
+
 // Unpriced returns how a model without a price is met: the strictest of the budgets'. "" = nobody minds.
 func (t *Tab) Unpriced() string {
 	how := ""

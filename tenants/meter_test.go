@@ -2,6 +2,7 @@ package tenants
 
 import (
 	"context"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +159,37 @@ func TestBudgetPeriod(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	})
+}
+
+// A budget is roomy while what is left of it, beside what is spent and held, holds an amount a hundred times.
+func TestRoomy(t *testing.T) {
+	s, a := NewMemory(), metered(nil, nil, nil)
+	a.Now = time.Now()
+	a.Key.Tenant.Budget = &policies.Budget{MicroUSD: 1e6, Per: "month", Zone: time.UTC, OnExceed: policies.OnWarn}
+	a.Key.Budget = &policies.Budget{MicroUSD: 10_000, Per: "month", Zone: time.UTC, OnExceed: policies.OnRefuse}
+	open := func() *Tab {
+		a.ID += "x" // another exchange
+		tab, err := Open(t.Context(), s, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tab
+	}
+	if tab := open(); !tab.Roomy(100) || tab.Roomy(101) || tab.Roomy(math.MaxInt64) {
+		t.Error("the smaller of two budgets is not what counts")
+	}
+	held, spent := open(), open()
+	if err := held.Reserve(t.Context(), 1000, false); err != nil {
+		t.Fatal(err)
+	}
+	spent.Close(0, 2000)
+	if tab := open(); !tab.Roomy(70) || tab.Roomy(71) {
+		t.Errorf("what is spent or held is not left: %+v", tab.balances)
+	}
+	held.Close(0, 20_000)
+	if tab := open(); tab.Roomy(1) {
+		t.Error("there is room in a budget that is used up")
+	}
 }
 
 func TestDollars(t *testing.T) {

@@ -152,13 +152,7 @@ func TestEnvoyKeepsItsLogs(t *testing.T) {
 		}
 	}
 	f.Signal(t, syscall.SIGCONT)
-	harness.Poll(t, "every record", func() error {
-		if all := f.Err.Records("exchange"); len(all) < n {
-			return fmt.Errorf("%d of %d", len(all), n)
-		}
-		return nil
-	})
-	for _, r := range f.Err.Records("exchange") {
+	for _, r := range f.records(t, n) {
 		if r.Text("usage") != "reported" || r.Text("outcome") != "ok" {
 			t.Errorf("%v", r)
 		}

@@ -94,7 +94,7 @@ func TestEnvoyUpdatesUnderLoad(t *testing.T) {
 	}
 	l.check(t)
 	carried := map[string]int{}
-	for _, r := range f.Err.Records("exchange") {
+	for _, r := range f.records(t, int(l.answered.Load())+20+50) {
 		if carried[r.Text("carried")]++; r.Text("outcome") != "ok" || r.Number("attempts") != 1 {
 			t.Errorf("record %v", r)
 		}
@@ -115,6 +115,18 @@ func (f *fleet) reload(t *testing.T, policy string, generation int) {
 		}
 		return nil
 	})
+}
+
+// records are the exchanges' records, of which there are so many at least: those that Envoy carries come with its log, after their answers.
+func (f *fleet) records(t *testing.T, n int) (all []harness.Record) {
+	t.Helper()
+	harness.Poll(t, "every record", func() error {
+		if all = f.Err.Records("exchange"); len(all) < n {
+			return fmt.Errorf("%d of %d", len(all), n)
+		}
+		return nil
+	})
+	return all
 }
 
 // envoys reads what /admin/status says of Envoys.
@@ -199,7 +211,7 @@ func TestEnvoyRefusesAnUpdate(t *testing.T) {
 		f.reload(t, envoyReloadPolicy(good), 0) // it was in force all along
 	}
 	l.check(t)
-	for _, r := range f.Err.Records("exchange") {
+	for _, r := range f.records(t, int(l.answered.Load())) {
 		if r.Text("outcome") != "ok" || r.Number("attempts") != 1 {
 			t.Errorf("record %v", r)
 		}

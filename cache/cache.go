@@ -29,7 +29,12 @@ type Store interface {
 type Filter struct{ Tenant, Route, Model string }
 
 func (f Filter) holds(e *Entry) bool {
-	return (f.Tenant == "" || f.Tenant == e.Tenant) && (f.Route == "" || f.Route == e.Route) && (f.Model == "" || f.Model == e.Model)
+	for g := range holding(e) {
+		if g == f {
+			return true
+		}
+	}
+	return false
 }
 
 // holding are the filters that hold an entry.

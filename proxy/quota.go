@@ -63,8 +63,7 @@ func (x *Exchange) reserve() *llm.Error {
 	if x.tab.Exceeded(policies.OnWarn) {
 		x.warnings = append(x.warnings, "the budget is used up")
 	}
-	x.boundRoughly()
-	refusal := x.hold(x.dearest()+x.lookup(), x.lowest)
+	refusal := x.hold(x.need(), x.lowest)
 	if refusal == nil || refusal.Status != 429 {
 		return refusal
 	}
@@ -143,15 +142,18 @@ func (x *Exchange) cheaper(i int) (j int, ok bool) {
 	return 0, false
 }
 
-// boundRoughly takes the rough bound of the prompt where all budgets have room for many times what that comes to: to weigh each word costs as much as all else that budgets do.
-func (x *Exchange) boundRoughly() {
-	if x.bound != nil || len(x.env.Media) > 0 {
-		return
-	}
-	rough := x.env.RoughBound()
-	if x.bound = &rough; !x.tab.Roomy(x.dearest() + x.lookup()) {
+// need is what to reserve for the plan and the cache's lookup: by the rough bound of the prompt where all budgets have room for many times as much, since to weigh each word
+// costs as much as all else that budgets do.
+func (x *Exchange) need() int64 {
+	if x.bound == nil && len(x.env.Media) == 0 {
+		rough := x.env.RoughBound()
+		x.bound = &rough
+		if micro := x.dearest() + x.lookup(); x.tab.Roomy(micro) {
+			return micro
+		}
 		x.bound = nil
 	}
+	return x.dearest() + x.lookup()
 }
 
 // promptBound is what the prompt comes to at most, in tokens at the model. It is found out for the first who asks.

@@ -28,12 +28,13 @@ func widerReach(old, new *policies.Policy) []string {
 		return true
 	})
 	for _, name := range askingTenants(new) {
+		keys := declared(old, name)
 		for _, k := range declared(new, name) {
-			i := slices.IndexFunc(declared(old, name), func(o *policies.Key) bool { return o.ID == k.ID })
+			i := slices.IndexFunc(keys, func(o *policies.Key) bool { return o.ID == k.ID })
 			if i < 0 {
 				continue
 			}
-			was, one := declared(old, name)[i], name+"/"+k.ID
+			was, one := keys[i], name+"/"+k.ID
 			lines = append(lines, widerLines(reachOf(old, one, []asker{{tenant: was.Tenant, key: was}}), reachOf(new, one, []asker{{tenant: k.Tenant, key: k}}),
 				func(_, route, provider string) bool { return !said[[3]string{name, route, provider}] })...)
 		}

@@ -130,13 +130,14 @@ func (c *checkCmd) json(w *world, p *policies.Policy, ps policies.Problems) erro
 
 // prove prints a line for each tenant and route. They are of the keys that the file declares: what others may reach beyond that is noted.
 func (c *checkCmd) prove(w *world, p *policies.Policy) error {
-	for _, l := range reachable(p) {
+	lines := reachable(p)
+	for _, l := range lines {
 		if _, err := fmt.Fprintln(w.stdout, l.text()); err != nil {
 			return err
 		}
 	}
 	for _, name := range askingTenants(p) {
-		shown := providersOf(reachOf(p, name, askersOf(p, name)))
+		shown := providersOf(slices.DeleteFunc(slices.Clone(lines), func(l *reach) bool { return l.tenant != name }))
 		more := slices.DeleteFunc(madeReach(p, name), func(provider string) bool { return slices.Contains(shown, provider) })
 		if len(more) > 0 {
 			fmt.Fprintf(w.stderr, "note  a key of %s that is made through the admin listener may also reach %s\n", name, strings.Join(more, ", "))

@@ -53,7 +53,11 @@ func Handler(o Options) http.Handler {
 // guard keeps web pages out: a page in a browser on this machine may send requests to a listener on loopback, also under a name of its own
 // that it lets point here.
 func (s *server) guard(next http.Handler) http.Handler {
-	next = http.NewCrossOriginProtection().Handler(next)
+	p := http.NewCrossOriginProtection()
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, http.StatusForbidden, "forbidden", "A page of another origin changes nothing here.")
+	}))
+	next = p.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -20,7 +20,7 @@ const (
 	providerKey = "canary-provider-key"
 )
 
-func gateway(t *testing.T, more string) *proxy.Gateway {
+func gateway(t *testing.T, more string, options ...func(*proxy.Options)) *proxy.Gateway {
 	t.Helper()
 	env := map[string]string{"PEPPER": pepper, "KEY": providerKey}
 	p, ps := policies.LoadBytes("policy.yaml", []byte(`version: 1
@@ -36,7 +36,11 @@ routes:
 	if len(ps) > 0 {
 		t.Fatal(ps)
 	}
-	return proxy.NewGateway(p, proxy.Options{Router: router.New(router.Options{})})
+	o := proxy.Options{Router: router.New(router.Options{})}
+	for _, set := range options {
+		set(&o)
+	}
+	return proxy.NewGateway(p, o)
 }
 
 func handler(g *proxy.Gateway, failed *LoadError) http.Handler {

@@ -17,17 +17,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-gateway/sluice/policies"
+	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/tenants"
 )
 
 // world is an admin listener with a key of each role, and an audit log.
 type world struct {
 	http.Handler
-	log  *bytes.Buffer
-	dir  string
-	keys map[string]string // admin keys by role
-	web  string            // the tenant's key that the policy declares
-	book func() *tenants.Book
+	gateway *proxy.Gateway
+	log     *bytes.Buffer
+	dir     string
+	keys    map[string]string // admin keys by role
+	web     string            // the tenant's key that the policy declares
+	book    func() *tenants.Book
 }
 
 // find says whose a key is, or why it is refused.
@@ -48,7 +50,7 @@ func (w *world) key(t *testing.T, key string) *policies.Key {
 	return k
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...func(*proxy.Options)) *world {
 	t.Helper()
 	w := &world{log: new(bytes.Buffer), dir: t.TempDir(), keys: map[string]string{}}
 	mint := func(id string) (key, hash string) {
@@ -71,13 +73,14 @@ func newWorld(t *testing.T) *world {
 tenants:
   acme: {budget: {usd: 5, per: day}, keys: [{id: web, hash: %q, routes: [auto], labels: {team: blue}, budget: {usd: 1}}, {id: gone, hash: %q, expires: 2020-01-01}]}
   other: {}
-`, strings.Join(admins, ", "), hash, gone))
+`, strings.Join(admins, ", "), hash, gone), options...)
 	audit, err := OpenAudit(w.dir, slog.New(slog.NewTextHandler(w.log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = audit.Close() })
 	w.Handler = Handler(Options{Gateway: g, Metrics: http.NotFoundHandler(), Audit: audit})
+	w.gateway = g
 	w.book = func() *tenants.Book { return g.Snapshot().Book }
 	return w
 }

@@ -17,12 +17,19 @@ const MaxBody = 1 << 20
 
 // Store keeps sealed entries. Its methods are safe for concurrent use and quick: a store that cannot answer in time fails. ctx bounds the call.
 type Store interface {
-	// Load returns the sealed entry under a key, nil when there is none, and the purges that hold for the store.
-	Load(ctx context.Context, k Key) (sealed []byte, purged Purges, err error)
+	// Load returns what is under a key.
+	Load(ctx context.Context, k Key) (Found, error)
 	// Save keeps a sealed entry for ttl, or less.
 	Save(ctx context.Context, k Key, sealed []byte, ttl time.Duration) error
-	// Purge makes a purge hold for everybody who uses the store.
-	Purge(ctx context.Context, f Filter, at time.Time) error
+	// Purge makes a purge hold for everybody who uses the store, and returns when that was by the store's clock.
+	Purge(ctx context.Context, f Filter) (time.Time, error)
+}
+
+// Found is what a store has under a key.
+type Found struct {
+	Sealed []byte    // nil = no entry
+	Purged Purges    // which hold for all the store has
+	Clock  time.Time // the store's, which tells when a purge was
 }
 
 // Filter names entries: those of a tenant, a route and a model; "" = of any.
@@ -99,6 +106,7 @@ type Cache struct {
 	hits, misses, rejected, like atomic.Int64
 
 	purged atomic.Pointer[Purges] // which are not changed: those who look are many
+	ahead  atomic.Int64           // nanoseconds that the store's clock is ahead of this node's, at least
 
 	mu      sync.Mutex
 	flights map[Key]*Flight
@@ -181,14 +189,16 @@ func (c *Cache) near(k Key, now time.Time) held {
 
 // far looks into the shared store, and takes over what it finds. Where the store fails, and for what it never got, h is all there is: what the memory has.
 func (c *Cache) far(ctx context.Context, k Key, h held, now time.Time) *Entry {
-	sealed, purged, err := c.shared.Load(ctx, k)
+	begun := time.Now()
+	found, err := c.shared.Load(ctx, k)
 	if err != nil {
 		return h.entry
 	}
-	c.learn(purged)
+	c.ahead.Store(int64(found.Clock.Sub(now) - time.Since(begun))) // rather less: an answer may then seem older than it is, and no younger
+	c.learn(found.Purged)
 	var e *Entry
-	if sealed != nil {
-		if e, err = unseal(*c.secret.Load(), k, sealed); err != nil {
+	if found.Sealed != nil {
+		if e, err = unseal(*c.secret.Load(), k, found.Sealed); err != nil {
 			c.rejected.Add(1)
 		}
 	}
@@ -264,18 +274,25 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// maxPurges bounds what is remembered of purges; beyond it the oldest ones make way for one that names everything.
-const maxPurges = 1024
+// maxPurges bounds what is remembered of purges, here and in the shared store; beyond it they make way for one that names everything.
+const maxPurges = 256
 
 // Purge forgets the answers that a filter names, also those that are on their way, here at once and at gateways that share the store within two seconds.
 func (c *Cache) Purge(ctx context.Context, f Filter, now time.Time) error {
-	c.learn(Purges{f: now})
+	c.learn(Purges{f: c.Dated(now)})
 	c.index.purge(f)
-	if c.shared != nil {
-		return c.shared.Purge(ctx, f, now)
+	if c.shared == nil {
+		return nil
 	}
-	return nil
+	at, err := c.shared.Purge(ctx, f)
+	if err == nil {
+		c.learn(Purges{f: at})
+	}
+	return err
 }
+
+// Dated is a time of this node's clock by the one that purges go by: the shared store's, where there is one, since nodes' clocks differ.
+func (c *Cache) Dated(t time.Time) time.Time { return t.Add(time.Duration(c.ahead.Load())) }
 
 // learn takes over the purges that are news. Who asks after one does not join a flight that began before it.
 func (c *Cache) learn(p Purges) {

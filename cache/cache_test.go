@@ -206,6 +206,7 @@ func TestPurgedOnTheWay(t *testing.T) {
 // two are two gateways on one store.
 func two(t *testing.T) (a, b *Cache, m *miniredis.Miniredis) {
 	m = miniredis.RunT(t)
+	m.SetTime(now)
 	open := func() *Cache {
 		client, err := redis.Open(redis.Options{URL: "redis://" + m.Addr(), Timeout: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {
@@ -241,6 +242,77 @@ func TestShared(t *testing.T) {
 		t.Error("purged at one gateway, found at the other")
 	}
 	b.Close()
+}
+
+// Gateways whose clocks differ agree on what was asked for before a purge, and what after it: the store's clock tells.
+func TestClocksApart(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		a, b, m := two(t)
+		clock := func(minutes time.Duration) (store, far time.Time) { // of the store and a, and of b
+			at := now.Add(minutes * time.Minute)
+			m.SetTime(at)
+			return at, at.Add(off)
+		}
+		answer := func(text string, asked time.Time) *Entry {
+			e := entry("acme", text)
+			e.Asked, e.Stored, e.Expires = b.Dated(asked), asked, asked.Add(3*time.Hour)
+			return e
+		}
+		before, after := KeyOf("before"), KeyOf("after")
+		_, at := clock(0)
+		b.Load(t.Context(), before, at)
+		_, at = clock(1)
+		e := answer("before", at)
+		purged, _ := clock(2)
+		if err := a.Purge(t.Context(), Filter{Tenant: "acme"}, purged); err != nil {
+			t.Fatal(err)
+		}
+		b.Save(before, e)
+		_, at = clock(3)
+		if _, ok := b.Load(t.Context(), before, at); ok {
+			t.Errorf("%v: found what was asked for before the purge", off)
+		}
+		b.Save(after, answer("after", at))
+		b.Close() // its saves are through
+		here, at := clock(4)
+		for name, find := range map[string]func() (*Entry, bool){
+			"there": func() (*Entry, bool) { return b.Load(t.Context(), after, at) }, "here": func() (*Entry, bool) { return a.Load(t.Context(), after, here) },
+		} {
+			if _, ok := find(); !ok {
+				t.Errorf("%v: what was asked for after the purge is not found %s", off, name)
+			}
+		}
+		a.Close()
+	}
+}
+
+// The store tells of so many purges at most; one that names everything stands for all before it.
+func TestSharedPurges(t *testing.T) {
+	a, b, m := two(t)
+	defer a.Close()
+	defer b.Close()
+	count := func() int {
+		fields, err := m.HKeys(purgeKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fields)
+	}
+	for i := range maxPurges + 2 {
+		if err := a.Purge(t.Context(), Filter{Tenant: fmt.Sprint(i)}, now); err != nil {
+			t.Fatal(err)
+		}
+		if want := []int{i + 1, 1, 2}[max(0, i+1-maxPurges)]; count() != want {
+			t.Fatalf("%d purges in the store after %d, want %d", count(), i+1, want)
+		}
+	}
+	b.Load(t.Context(), KeyOf("a"), now)
+	if !b.purged.Load().hold(entry("acme", "")) {
+		t.Error("those that made way are not in the one that names everything")
+	}
+	if err := a.Purge(t.Context(), Filter{}, now); err != nil || count() != 1 {
+		t.Errorf("%d purges beside everything: %v", count()-1, err)
+	}
 }
 
 // TestPoisoned: what somebody else wrote into the store is no entry.
@@ -289,9 +361,9 @@ var errStore = errors.New("no such store")
 // gone is a store that fails.
 type gone struct{}
 
-func (gone) Load(context.Context, Key) ([]byte, Purges, error)      { return nil, nil, errStore }
+func (gone) Load(context.Context, Key) (Found, error)               { return Found{}, errStore }
 func (gone) Save(context.Context, Key, []byte, time.Duration) error { return errStore }
-func (gone) Purge(context.Context, Filter, time.Time) error         { return errStore }
+func (gone) Purge(context.Context, Filter) (time.Time, error)       { return time.Time{}, errStore }
 
 // TestStoreAway: without the store a gateway goes on with what it has in memory for as long as that holds, and a purge says that the others do not know of it.
 func TestStoreAway(t *testing.T) {
@@ -342,7 +414,9 @@ type full struct {
 	purged Purges
 }
 
-func (f *full) Load(context.Context, Key) ([]byte, Purges, error) { return nil, f.purged, nil }
+func (f *full) Load(context.Context, Key) (Found, error) {
+	return Found{Purged: f.purged, Clock: now}, nil
+}
 
 // TestStoreFull: what the store does not take, the gateway keeps for itself, and hears of purges all the same.
 func TestStoreFull(t *testing.T) {

@@ -30,7 +30,7 @@ type Entry struct {
 	Provider string
 	Stream   bool // Body is an event stream
 	Header   map[string][]string
-	Asked    time.Time // when the upstream was
+	Asked    time.Time // when the upstream was, by the clock of Cache.Dated
 	Stored   time.Time
 	Expires  time.Time
 	Body     []byte

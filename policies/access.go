@@ -79,8 +79,8 @@ func (c *compiler) key(t *Tenant, n *node, ids, hashes map[string]bool) *Key {
 	if rs := n.at("routes"); rs != nil {
 		k.Routes = map[string]bool{}
 		for _, r := range rs.list() {
-			if _, ok := reference(c, r, "route", c.p.byName); ok {
-				k.Routes[r.text] = true
+			if k.Routes[r.text] = true; !c.p.Scopes(r.text) {
+				reference(c, r, "route", c.p.byName)
 			}
 		}
 	}

@@ -80,11 +80,22 @@ func TestPassthrough(t *testing.T) {
 		"/v1/files": "openai", "/v1/files/": "openai", "/v1/files/abc": "openai", "/v1/filesx": "", "/v1/file": "", "/v1/files/own/1": "house", "/v1/files/own": "house", "/v1/files/owner": "openai", "/": "",
 	} {
 		got := ""
-		if x := p.PassthroughFor(path); x != nil {
+		if x, ok := p.PassthroughFor(path, nil); ok {
 			got = x.Name
 		}
 		if got != want {
 			t.Errorf("%s goes to %q, expected %q", path, got, want)
+		}
+	}
+	only := &Key{Routes: map[string]bool{"auto": true, "/v1/files": true}}
+	for path, want := range map[string]string{"/v1/files": "openai", "/v1/files/abc": "openai", "/v1/files/own/1": "", "/v1/file": ""} {
+		got := ""
+		x, ok := p.PassthroughFor(path, only)
+		if x != nil {
+			got = x.Name
+		}
+		if got != want || ok != (path != "/v1/file") {
+			t.Errorf("%s goes to %q (%v) for a key with routes, expected %q", path, got, ok, want)
 		}
 	}
 }

@@ -207,7 +207,7 @@ func tenantShape() *shape {
 			req("id", of(nameShape), "name of the key"),
 			req("hash", of(textShape), "hmac-sha256: and 64 hex digits"),
 			opt("expires", of(expiryShape), "a date (its end, UTC) or RFC 3339"),
-			opt("routes", listOf(of(nameShape)), "routes it may use; absent = all, [] = none"),
+			opt("routes", listOf(of(nameShape)), "routes and passthrough paths it may use; absent = all, [] = none"),
 			opt("models", listOf(of(nameShape)), "models it may call by their own name"),
 			opt("labels", dict(of(textShape)), "labels for expressions and records"),
 			opt("limits", limitsShape(), "rates"),

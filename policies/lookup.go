@@ -85,12 +85,21 @@ func (p *Policy) Listed(key *Key) []string {
 	return out
 }
 
-// PassthroughFor returns the provider that gets a path without a model, or nil. The longest path wins; it must end where a segment ends.
-func (p *Policy) PassthroughFor(path string) *Provider {
+// PassthroughFor reports whether a path without a model is given to a provider, and returns it; nil where the path is outside the scope of the key (nil:
+// nobody is asked for one). The longest path wins; it must end where a segment ends.
+func (p *Policy) PassthroughFor(path string, key *Key) (pr *Provider, ok bool) {
 	for _, t := range p.Passthrough {
 		if path == t.Path || strings.HasPrefix(path, t.Path) && (strings.HasSuffix(t.Path, "/") || path[len(t.Path)] == '/') {
-			return t.Provider
+			if key != nil && key.Routes != nil && !key.Routes[t.Path] {
+				return nil, true
+			}
+			return t.Provider, true
 		}
 	}
-	return nil
+	return nil, false
+}
+
+// Scopes reports whether a key's list of routes may hold the name: a route's, or a passthrough path.
+func (p *Policy) Scopes(name string) bool {
+	return p.byName[name] != nil || slices.ContainsFunc(p.Passthrough, func(t Passthrough) bool { return t.Path == name })
 }

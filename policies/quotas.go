@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -163,6 +164,27 @@ func ParseQuotas(text []byte, tiers bool) (*Limits, *Budget, error) {
 		return nil, nil, quotaError(c.problems)
 	}
 	return limits, budget, nil
+}
+
+// MarshalJSON writes the limits as they stand in a policy.
+func (l *Limits) MarshalJSON() ([]byte, error) {
+	m := map[string]any{}
+	for name, r := range map[string]Rate{"requests": l.Requests, "tokens": l.Tokens} {
+		for unit, window := range windows {
+			if window == r.Window {
+				m[name] = fmt.Sprintf("%d/%s", r.Count, unit)
+			}
+		}
+	}
+	if l.Concurrent > 0 {
+		m["concurrent"] = l.Concurrent
+	}
+	return json.Marshal(m)
+}
+
+// MarshalJSON writes the budget as it stands in a policy.
+func (b *Budget) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"usd": float64(b.MicroUSD) / 1e6, "per": b.Per, "zone": b.Zone.String(), "on_exceed": b.OnExceed, "unknown_price": b.UnknownPrice})
 }
 
 // quotaError is the first problem without its place: there is no file.

@@ -1,9 +1,13 @@
 package policies
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestPeriod(t *testing.T) {
@@ -121,6 +125,26 @@ func TestParseQuotas(t *testing.T) {
 		l, b, err := ParseQuotas([]byte(text), false)
 		if want == "" && (err != nil || l != nil || b != nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v %v %v, want %q", text, l, b, err, want)
+		}
+	}
+}
+
+// Limits and budgets are written as they are read.
+func TestQuotasWritten(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []*Limits{nil, {}, {Requests: Rate{600, time.Minute}, Tokens: Rate{200_000, time.Hour}, Concurrent: 5}, {Tokens: Rate{1, 24 * time.Hour}}, {Requests: Rate{3, time.Second}}} {
+		for _, b := range []*Budget{nil, {MicroUSD: 1, Per: "day", Zone: time.UTC, OnExceed: OnLowestTier, UnknownPrice: OnWarn}, {MicroUSD: 1_234_567_890_123, Per: "week", Zone: zone, OnExceed: OnRefuse, UnknownPrice: OnRefuse}} {
+			text, err := json.Marshal(map[string]any{"limits": l, "budget": b})
+			if err != nil {
+				t.Fatal(err)
+			}
+			gotL, gotB, err := ParseQuotas(text, true)
+			if d := cmp.Diff(l, gotL) + cmp.Diff(b, gotB, cmpopts.IgnoreUnexported(Budget{}), cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })); err != nil || d != "" {
+				t.Errorf("%s: %v\n%s", text, err, d)
+			}
 		}
 	}
 }

@@ -93,11 +93,11 @@ func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
 	if x.rec.Method == otherMethod { // TRACE would show the client our credential, CONNECT is no request
 		return &llm.Error{Source: llm.SourceClient, Status: 405, Type: "invalid_request_error", Code: "method_not_allowed", Message: "This path takes " + opaqueMethods + ".", Allow: opaqueMethods}
 	}
-	if x.pass = p.PassthroughFor(x.head.URL.Path); x.pass != nil {
-		if err := MayPass(x.key); err != nil {
-			return err
+	if pass, ok := p.PassthroughFor(x.head.URL.Path, x.key); ok {
+		if pass == nil {
+			return x.nowhere()
 		}
-		x.mode = BodyStream
+		x.pass, x.mode = pass, BodyStream
 		return nil
 	}
 	mt, params, _ := mime.ParseMediaType(x.head.Header.Get("Content-Type"))
@@ -110,16 +110,13 @@ func (x *Exchange) openOpaque(p *policies.Policy) *llm.Error {
 			return nil
 		}
 	}
-	return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path",
-		Message: fmt.Sprintf("%s %s names no model, and the policy gives the path to no provider (passthrough).", x.rec.Method, x.rec.Path)}
+	return x.nowhere()
 }
 
-// MayPass is nil, or the refusal of a key that may use no route: it reaches no passthrough path either.
-func MayPass(key *policies.Key) *llm.Error {
-	if key == nil || key.Routes == nil || len(key.Routes) > 0 {
-		return nil
-	}
-	return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path", Message: "This key may use no route, and no path that needs none."}
+// nowhere is the refusal of a path that leads nowhere for the caller.
+func (x *Exchange) nowhere() *llm.Error {
+	return &llm.Error{Source: llm.SourceClient, Status: 404, Type: "invalid_request_error", Code: "unknown_path",
+		Message: fmt.Sprintf("%s %s names no model, and is no passthrough path that the caller may use.", x.rec.Method, x.rec.Path)}
 }
 
 func tooLarge(limit int64) *llm.Error {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/sha256"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type caching struct {
 	looked cache.Key     // what the shared store was asked for
 	found  *cache.Entry  // before anything was reserved
 	like   *likening     // nil = only the same request finds an answer
+	maxAge time.Duration // of an answer that the client takes; 0 = it takes none that is recorded
 	age    time.Duration // of the recorded answer that the client got
 }
 
@@ -39,11 +41,11 @@ func (x *Exchange) openCache() {
 		return
 	}
 	x.rec.Cache = cacheBypass
-	noStore, _ := x.cacheControl()
+	noStore, maxAge := x.cacheControl()
 	if noStore || !x.repeatable() {
 		return
 	}
-	c := &caching{keeps: x.route.Cache.Exact, like: x.likened()}
+	c := &caching{keeps: x.route.Cache.Exact, like: x.likened(), maxAge: maxAge}
 	if c.keeps == 0 && c.like != nil { // no question is more like another than the same
 		c.keeps = x.route.Cache.Semantic.TTL
 	}
@@ -86,16 +88,24 @@ func Repeatable(c *policies.Cache, e *llm.Envelope) (why string) {
 	return ""
 }
 
-// cacheControl reads what the client says of recorded answers.
-func (x *Exchange) cacheControl() (noStore, noCache bool) {
+// cacheControl reads what the client says of recorded answers: how old one may be, 0 = it wants none. A max-age that is no number is 0 (RFC 9111, 4.2.1).
+func (x *Exchange) cacheControl() (noStore bool, maxAge time.Duration) {
+	maxAge = math.MaxInt64
 	for _, v := range x.head.Header["Cache-Control"] {
 		for d := range strings.SplitSeq(v, ",") {
-			d = strings.TrimSpace(d)
-			noStore = noStore || strings.EqualFold(d, "no-store")
-			noCache = noCache || strings.EqualFold(d, "no-cache")
+			name, value, _ := strings.Cut(strings.TrimSpace(d), "=")
+			switch strings.ToLower(name) {
+			case "no-store":
+				noStore = true
+			case "no-cache":
+				maxAge = 0
+			case "max-age":
+				n, _ := strconv.ParseUint(strings.Trim(value, `"`), 10, 31) // of what is too large: the largest
+				maxAge = min(maxAge, time.Duration(n)*time.Second)
+			}
 		}
 	}
-	return noStore, noCache
+	return noStore, maxAge
 }
 
 // cacheKey names the answer that a model gives to the request.
@@ -121,7 +131,7 @@ func (x *Exchange) tenantName() string {
 // recorded reports whether the answer is there already, so that no budget need pay for it. Where there is none to ask, nothing is looked up yet.
 func (x *Exchange) recorded() bool {
 	x.openCache()
-	if _, noCache := x.cacheControl(); noCache || x.caching == nil || !x.tab.Budgeted() {
+	if x.caching == nil || x.caching.maxAge == 0 || !x.tab.Budgeted() {
 		return false
 	}
 	e, ok := x.look(x.cacheKey(x.plan.Attempts[0].Model))
@@ -142,7 +152,7 @@ func (x *Exchange) look(k cache.Key) (*cache.Entry, bool) {
 
 // fromCache answers from the cache, or takes the exchange's part in the flight of its like. It waits for nobody.
 func (x *Exchange) fromCache() *Reply {
-	if _, noCache := x.cacheControl(); noCache || x.caching == nil {
+	if x.caching == nil || x.caching.maxAge == 0 {
 		return nil
 	}
 	if e := x.caching.found; e != nil {
@@ -181,6 +191,23 @@ func (x *Exchange) flying() bool {
 // touchesCache reports whether somebody must see the answer for the cache's sake.
 func (x *Exchange) touchesCache() bool { return x.caching != nil }
 
+// maxLag is how long those who wait for an exchange's answer wait for its client to read. A client that reads slowly then reads alone.
+const maxLag = 2 * time.Second
+
+// Giving says that the plane writes to the client.
+func (x *Exchange) Giving() {
+	if c := x.caching; c != nil && c.leads {
+		c.flight.HeldUp(time.Now())
+	}
+}
+
+// Given says that the client has taken what it was given.
+func (x *Exchange) Given() {
+	if c := x.caching; c != nil && c.leads {
+		c.flight.Freed(time.Now())
+	}
+}
+
 // alight goes on with an exchange whose flight is over or has taken too long: with the flight's answer, or with attempts of its own. wait: another flight has
 // begun, and the exchange is in it.
 func (x *Exchange) alight() (r *Reply, wait bool) {
@@ -188,11 +215,15 @@ func (x *Exchange) alight() (r *Reply, wait bool) {
 	select {
 	case <-c.flight.Over():
 	default:
-		if time.Now().Before(x.total) {
+		now := time.Now()
+		switch {
+		case !now.Before(x.total):
+			c.flight = nil
+			return nil, false
+		case c.flight.Lag(now) < maxLag:
 			return nil, true
 		}
-		c.flight = nil
-		return nil, false
+		c.flight.End(nil, cache.Died)
 	}
 	e, how := c.flight.Result()
 	c.flight = nil
@@ -283,7 +314,7 @@ func (x *Exchange) keepAnswer(a *attempt) {
 	}
 	m, now := a.plan.Model, time.Now()
 	e := &cache.Entry{Tenant: x.tenantName(), Route: x.route.Name, Model: m.Key, Provider: m.Provider.Name, Stream: a.stream, Header: t.header,
-		Asked: a.sent, Stored: now, Expires: now.Add(x.caching.keeps), Body: t.body}
+		Asked: x.g.cache.Dated(a.sent), Stored: now, Expires: now.Add(x.caching.keeps), Body: t.body}
 	x.g.cache.Save(x.cacheKey(m), e)
 	x.learn(m, e)
 	x.land(e, cache.Landed)

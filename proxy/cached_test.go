@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/cache"
+	"github.com/sluice-gateway/sluice/internal/simulator"
 	"github.com/sluice-gateway/sluice/internal/testkit"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/tenants"
@@ -120,6 +122,39 @@ func TestLeaderLeaves(t *testing.T) {
 	})
 }
 
+// TestLeaderReadsSlowly: those who wait for the answer of a client that does not read it get one of their own, all of them the same; the slow one loses nothing.
+func TestLeaderReadsSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, cachePolicy)
+		up := l.provider("one.test:9000", simulator.Options{Fault: func(*http.Request, string) string { return "events=2000" }, LogCalls: 10})
+		ask, err := testkit.ParseRequest([]byte("POST /v1/chat/completions\nContent-Type: application/json\n\n{\"model\":\"auto\",\"temperature\":0,\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := l.net.Dial(t.Context(), "tcp", gatewayName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Write(append(ask.Head, ask.Body...)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // virtual
+		y := l.crowd(50, ask)
+		y.wait.Wait()
+		if n := y.count(func(a *testkit.Answer) bool { return a.Status == 200 && a.End == "" && a.Took < 10*time.Second }); n != 50 {
+			t.Errorf("%d of 50 did not wait for the client that does not read", n)
+		}
+		if n := y.count(hits); n != 49 || len(up.Log()) != 2 {
+			t.Errorf("%d hits, the upstream was asked %d times", n, len(up.Log()))
+		}
+		if a := testkit.Receive(client, "POST"); a.End != "" || !bytes.Equal(a.Body, y.answers[0].Body) {
+			t.Errorf("the slow client got %d bytes, the others %d", len(a.Body), len(y.answers[0].Body))
+		}
+		client.Close()
+		l.close()
+	})
+}
+
 // TestNothingToShare: an answer that is never kept is its own client's; the others ask for themselves.
 func TestNothingToShare(t *testing.T) {
 	inLab(t, cachePolicy, "length", func(l *lab, up *slow) {
@@ -161,6 +196,26 @@ func TestAges(t *testing.T) {
 	})
 }
 
+// TestMaxAge: nobody gets an answer that is older than they take, and what is asked for instead is recorded.
+func TestMaxAge(t *testing.T) {
+	inLab(t, cachePolicy, "stop", func(l *lab, _ *slow) {
+		for _, tc := range []struct {
+			wait        time.Duration
+			says, cache string
+		}{
+			{0, "", "miss"}, {10 * time.Second, "max-age=10", "hit"}, {time.Second, "max-age=10", "miss"}, {0, "Max-Age=10", "hit"}, {0, "max-age=0", "miss"},
+			{0, "max-age=0, max-age=60", "miss"}, {5 * time.Second, "max-age=60, max-age=4", "miss"}, {0, "max-age=soon", "miss"}, {0, "max-age", "miss"},
+			{30 * time.Minute, "max-age=99999999999999999999", "hit"}, {0, `max-age="1"`, "miss"}, {0, "max-stale=1, max-age=1", "hit"},
+		} {
+			time.Sleep(tc.wait) // virtual
+			if a := l.plane.ask(same(t, "auto", "", "Cache-Control", tc.says)); a.Header.Get("X-Sluice-Cache") != tc.cache {
+				t.Errorf("after %v with %q: %v", tc.wait, tc.says, a.Header)
+			}
+		}
+	})
+}
+
+// TestPurge: what was purged is asked for anew, and nothing else.
 func TestPurge(t *testing.T) {
 	inLab(t, cachePolicy, "stop", func(l *lab, _ *slow) {
 		for _, tc := range []struct {

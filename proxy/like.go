@@ -211,7 +211,7 @@ func (x *Exchange) embedded(chunk []byte, end bool) Verdict {
 
 // liken answers with what a like question was answered with; nil = there is no such answer, or the client wants none.
 func (x *Exchange) liken() *Reply {
-	if _, noCache := x.cacheControl(); noCache {
+	if x.caching.maxAge == 0 {
 		return nil
 	}
 	s := x.route.Cache.Semantic

@@ -235,7 +235,10 @@ func (x *Exchange) place(a *attempt) *llm.Error {
 // Waiting is what a plane waits for after the verdict Wait: until ready is closed or the time has come, whatever is first.
 func (x *Exchange) Waiting() (ready <-chan struct{}, until time.Time) {
 	if x.flying() {
-		return x.caching.flight.Over(), x.total
+		if until = time.Now().Add(maxLag); x.total.Before(until) {
+			until = x.total
+		}
+		return x.caching.flight.Over(), until
 	}
 	return x.ticket.Ready(), x.ticket.Until()
 }

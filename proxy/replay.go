@@ -68,9 +68,9 @@ func (x *Exchange) reread(e *cache.Entry) (body []byte, v Verdict) {
 }
 
 // planned returns the attempt of the plan that a recorded answer could have come from; nil when there is none: what the request's boundaries and
-// residency leave out is in no plan.
+// residency leave out is in no plan. An answer that is older than the client takes is none for it either.
 func (x *Exchange) planned(e *cache.Entry) *policies.Attempt {
-	if e.Tenant != x.tenantName() || e.Route != x.route.Name {
+	if e.Tenant != x.tenantName() || e.Route != x.route.Name || time.Since(e.Stored) > x.caching.maxAge {
 		return nil
 	}
 	if e.Stream && !x.env.Stream && x.env.Unfoldable != "" {

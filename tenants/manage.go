@@ -109,7 +109,7 @@ func checkScope(p *policies.Policy, spec *StoredKey) error {
 		return ErrTenantUnknown
 	}
 	for _, name := range spec.Routes {
-		if !slices.ContainsFunc(p.Routes, func(r *policies.Route) bool { return r.Name == name }) {
+		if !p.Scopes(name) {
 			return ErrScope
 		}
 	}
@@ -152,6 +152,14 @@ func storable(k *policies.Key) StoredKey {
 	s := StoredKey{Tenant: k.Tenant.Name, ID: k.ID, Hash: k.Hash, Expires: k.Expires, Labels: k.Labels, Of: k.Hash, Models: slices.Sorted(maps.Keys(k.Models))}
 	if k.Routes != nil {
 		s.Routes = append([]string{}, slices.Sorted(maps.Keys(k.Routes))...)
+	}
+	if k.Limits != nil {
+		s.limits = k.Limits
+		s.Limits, _ = json.Marshal(k.Limits) // names and numbers: never fails
+	}
+	if k.Budget != nil {
+		s.budget = k.Budget
+		s.Budget, _ = json.Marshal(k.Budget)
 	}
 	return s
 }

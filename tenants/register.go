@@ -26,13 +26,13 @@ type StoredKey struct {
 	ID      string            `json:"id"`
 	Hash    string            `json:"hash"`
 	Expires time.Time         `json:"expires,omitzero"`
-	Routes  []string          `json:"routes"` // null = all, [] = none
+	Routes  []string          `json:"routes"` // and passthrough paths; null = all, [] = none
 	Models  []string          `json:"models,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	// Limits and Budget are as in a policy; absent = none of its own.
 	Limits json.RawMessage `json:"limits,omitempty"`
 	Budget json.RawMessage `json:"budget,omitempty"`
-	// Of is the hash of the policy's key that this one replaced: it goes on with that one's limits and budget.
+	// Of is the hash of the policy's key that this one replaced: it goes on with that one's limits and budget, as they are for as long as the policy has it.
 	Of   string    `json:"of,omitempty"`
 	Made time.Time `json:"made"`
 

@@ -105,7 +105,10 @@ func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, 
 		q.now = time.Now()
 	}
 	op := operation(q.path)
-	if pass := p.PassthroughFor(q.path); pass != nil && op == llm.OpOpaque {
+	if pass, ok := p.PassthroughFor(q.path, q.key); ok && op == llm.OpOpaque {
+		if pass == nil {
+			return nil, nil, fmt.Errorf("404 unknown_path: %s is no passthrough path%s", q.path, q.scope())
+		}
 		return q.askPass(p, r, pass)
 	}
 	env, err := openai.Codec{}.Scan(op, q.body)
@@ -134,9 +137,6 @@ func (q *question) ask(p *policies.Policy, r *router.Router) (*router.Decision, 
 
 // askPass decides what becomes of a path that names no model: its body is never read.
 func (q *question) askPass(p *policies.Policy, r *router.Router, pass *policies.Provider) (*router.Decision, *policies.Route, error) {
-	if le := proxy.MayPass(q.key); le != nil {
-		return nil, nil, fmt.Errorf("%d %s: %s", le.Status, le.Code, le.Message)
-	}
 	in := q.input(&llm.Envelope{Op: llm.OpOpaque, N: 1})
 	in.Unread = len(q.body) > 0
 	d, route, refusal := proxy.DecidePassthrough(r, p, pass, in, nil)

@@ -47,6 +47,11 @@ type asker struct {
 	any    bool // the key stands for those that the file does not declare, whose ids and labels are anything
 }
 
+// may reports whether the asker may use a route or a passthrough path at all.
+func (a *asker) may(name string) bool {
+	return a.key == nil || a.key.Routes == nil || a.key.Routes[name]
+}
+
 // undeclared stands for a tenant's tokens, and for the keys that the admin listener makes: they may have every route.
 func undeclared(t *policies.Tenant) asker { return asker{t, &policies.Key{Tenant: t}, true} }
 
@@ -84,7 +89,7 @@ func reachOf(p *policies.Policy, name string, askers []asker) []*reach {
 	for _, r := range p.Routes {
 		l := &reach{tenant: name, route: r.Name}
 		for _, a := range askers {
-			if a.key == nil || a.key.Routes == nil || a.key.Routes[r.Name] {
+			if a.may(r.Name) {
 				newReacher(p, a, r).into(l)
 			}
 		}
@@ -131,7 +136,7 @@ func passthroughs(p *policies.Policy, tenant string, askers []asker) []*reach {
 	for _, t := range p.Passthrough {
 		l := &reach{tenant: tenant, route: t.Path}
 		for _, a := range askers {
-			if newReacher(p, a, nil).allows(t.Provider) {
+			if a.may(t.Path) && newReacher(p, a, nil).allows(t.Provider) {
 				l.add(t.Provider, "passthrough")
 			}
 		}

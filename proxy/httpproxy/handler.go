@@ -305,7 +305,9 @@ func (c *call) give(v proxy.Verdict, watch *watch) (proxy.Verdict, bool) {
 		return v, true
 	}
 	watch.sending.Store(true)
+	c.x.Giving()
 	err := c.send(c.out)
+	c.x.Given()
 	watch.sent()
 	if err != nil && v.Action != proxy.Done {
 		return c.leave(err)

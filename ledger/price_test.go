@@ -26,7 +26,8 @@ func TestCostOf(t *testing.T) {
 		{"prompt and answer", price, llm.Usage{Input: 100, Output: 10}, 1000 + 200 + 100},
 		{"cached and written are of the prompt", price, llm.Usage{Input: 100, Cached: 50, CacheWrite: 20}, 1000 + 60 + 10 + 50},
 		{"reasoning is of the answer", price, llm.Usage{Output: 10, Reasoning: 4}, 1000 + 60 + 48},
-		{"cached beside the prompt", price, llm.Usage{Input: 10, Cached: 1000}, 1000 + 20 + 200},
+		{"cached beside the prompt", price, llm.Usage{Input: 10, Cached: 900}, 1000 + 20 + 180},
+		{"the tier of a prompt that is counted beside", price, llm.Usage{Input: 10, Cached: 991}, 1000 + 40 + 396},
 		{"reasoning beside the answer", price, llm.Usage{Output: 1, Reasoning: 4}, 1000 + 10 + 48},
 		{"at the tier's edge", price, llm.Usage{Input: 1000}, 1000 + 2000},
 		{"beyond it the whole request", price, llm.Usage{Input: 1001, Output: 1}, 1000 + 4004 + 20},
@@ -38,6 +39,40 @@ func TestCostOf(t *testing.T) {
 	}
 	if c := CostOf(nil, llm.Usage{Input: 5}); c.Known || c != (Cost{}) {
 		t.Errorf("without a price: %+v", c)
+	}
+}
+
+// TestMostOf draws prices, whose tiers may be cheaper, and usages: what was used within a bound costs at most what the bound does.
+func TestMostOf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rate := func(name string) float64 { return float64(rapid.IntRange(0, 9).Draw(t, name)) } // whole, so that sums are exact
+		tier := func(above int) policies.PriceTier {
+			return policies.PriceTier{Above: above, In: rate("in"), Out: rate("out"), Cached: rate("cached"), Written: rate("written"), Reasoning: rate("reasoning")}
+		}
+		base := tier(0)
+		p := &policies.Price{In: base.In, Out: base.Out, Cached: base.Cached, Written: base.Written, Reasoning: base.Reasoning, Request: rate("request")}
+		above := 0
+		for range rapid.IntRange(0, 3).Draw(t, "tiers") {
+			above += rapid.IntRange(1, 40).Draw(t, "above")
+			p.Tiers = append(p.Tiers, tier(above))
+		}
+		in, out := rapid.IntRange(0, 100).Draw(t, "most in"), rapid.IntRange(0, 100).Draw(t, "most out")
+		u := llm.Usage{Input: rapid.IntRange(0, in).Draw(t, "input"), Output: rapid.IntRange(0, out).Draw(t, "output")}
+		u.Cached = rapid.IntRange(0, u.Input).Draw(t, "cached tokens")
+		u.CacheWrite = rapid.IntRange(0, u.Input-u.Cached).Draw(t, "written tokens")
+		u.Reasoning = rapid.IntRange(0, u.Output).Draw(t, "reasoning tokens")
+		if most, cost := MostOf(p, in, out), CostOf(p, u).MicroUSD; cost > most {
+			t.Fatalf("%+v costs %d at %+v, and %d and %d tokens cost %d at most", u, cost, p, in, out, most)
+		}
+	})
+	p := &policies.Price{In: 3, Cached: 1, Written: 2, Out: 8, Request: 1, Tiers: []policies.PriceTier{{Above: 50, In: 1, Out: 2, Reasoning: 9}}}
+	for _, tc := range []struct {
+		in, out int
+		want    int64
+	}{{0, 0, 1e6}, {50, 1, 1e6 + 150 + 8}, {100, 1, 1e6 + 150 + 8}, {200, 1, 1e6 + 200 + 9}} { // no more than need be, either
+		if got := MostOf(p, tc.in, tc.out); got != tc.want {
+			t.Errorf("%+v: %d", tc, got)
+		}
 	}
 }
 

@@ -25,10 +25,10 @@ var imageTokens = map[string]int{
 func ImageTokens(m *policies.Model) int {
 	n, known := imageTokens[m.Provider.Preset]
 	switch {
-	case !known:
-		return largestImage
 	case strings.Contains(m.Name, "4o-mini"):
 		return largestOfMiniTile
+	case !known:
+		return largestImage
 	}
 	return n
 }

@@ -45,6 +45,7 @@ type Exchange struct {
 	lowest   bool         // a budget leaves the lowest tier only
 	reserved int64        // micro-dollars on every budget
 	bound    *llm.Bound   // of the prompt; nil = no budget has asked
+	ample    bool         // bound is rough, as there was room for it
 
 	outcome     *feedback.Exchange // what a label will need; nil = none is kept
 	escalations int

@@ -10,7 +10,6 @@ import (
 	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/internal/jsonedit"
 	"github.com/sluice-gateway/sluice/internal/wording"
-	"github.com/sluice-gateway/sluice/ledger"
 	"github.com/sluice-gateway/sluice/llm"
 	"github.com/sluice-gateway/sluice/policies"
 	"github.com/sluice-gateway/sluice/providers"
@@ -274,5 +273,5 @@ func (x *Exchange) lookup() int64 {
 		return 0
 	}
 	m := x.route.Cache.Semantic.Model
-	return ledger.CostOf(m.Price, llm.Usage{Input: x.promptBound(m)}).MicroUSD // the question is a part of the prompt
+	return x.most(m, x.promptBound(m), 0) // the question is a part of the prompt
 }

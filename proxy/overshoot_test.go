@@ -90,6 +90,7 @@ func TestNoOvershoot(t *testing.T) {
 		name, path, body string
 		prompt, answer   int // tokens, of all answers together
 	}{
+		{"Responses", "/v1/responses", `{"model":"auto","max_output_tokens":5000,"input":"hi"}`, 30, 5000},
 		{"digits", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + digits + `"}]}`, 2000, 10},
 		{"emoji", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + emoji + `"}]}`, 2000, 10},
 		{"escaped", chatPath, `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + strings.Repeat(`\ud83e\udee8`, 500) + `"}]}`, 2000, 10},
@@ -106,9 +107,9 @@ func TestNoOvershoot(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			g := proxy.NewGateway(compile(t, []byte(`version: 1
 providers:
-  ext: {dialect: openai, base_url: http://ext.test:9000/v1, keys: [{env: KEY}]}
+  pool: {engine: vllm, endpoints: [http://pool.test:8000]}
 models:
-  big: {provider: ext, name: big-70b, price: {in: 1, out: 2}}
+  big: {provider: pool, name: big-70b, price: {in: 1, out: 2, tiers: [{above: 16400, in: 0.1, out: 0.1}]}}
 routes:
   auto: {budget: {usd: 1}, rules: [{use: [big]}]}
 `)), proxy.Options{Router: router.New(router.Options{}), Emit: func(*telemetry.Record) {}})
@@ -129,6 +130,43 @@ routes:
 				t.Errorf("%d were reserved: %+v", reserved, now)
 			}
 		})
+	}
+}
+
+// What was reserved roughly, while there was much room, is weighed before another attempt is refused.
+func TestAmpleIsWeighed(t *testing.T) {
+	g := proxy.NewGateway(compile(t, []byte(`version: 1
+providers:
+  ext: {dialect: openai, base_url: http://ext.test:9000/v1, keys: [{env: KEY}]}
+models:
+  big: {provider: ext, name: big-70b, price: {in: 1, out: 1}}
+routes:
+  auto: {budget: {usd: 0.5}, attempts: {per_model: 2}, rules: [{use: [big]}]}
+`)), proxy.Options{Router: router.New(router.Options{}), Emit: func(*telemetry.Record) {}})
+	reserved := func() int64 {
+		all, err := tenants.Balances(t.Context(), g.Store(), &tenants.Register{}, g.Snapshot().Policy, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0].Reserved
+	}
+	body := `{"model":"auto","max_tokens":10,"messages":[{"role":"user","content":"` + strings.Repeat("it is the end of the day ", 160) + `"}]}`
+	x := open(t, g, chatPath, body)
+	defer x.End()
+	if rough := reserved(); rough < int64(len(body)) {
+		t.Fatalf("%d reserved for %d bytes", rough, len(body))
+	}
+	y := open(t, g, chatPath, fmt.Sprintf(`{"model":"auto","max_tokens":%d,"messages":[{"role":"user","content":"hi"}]}`, 500_000-reserved()-500))
+	if y == nil {
+		t.Fatal("no room for the other one")
+	}
+	defer y.End()
+	v := x.Fail(proxy.CauseReset, nil)
+	if v.Action != proxy.Next {
+		t.Fatalf("%+v", v)
+	}
+	if _, v = x.Attempt(v.Attempt); v.Action != proxy.More {
+		t.Errorf("there is room for two attempts in what was reserved for one: %+v", v)
 	}
 }
 

@@ -28,20 +28,20 @@ func (x *Exchange) meter() (err *llm.Error) {
 // outputTokens is the most that the answer may have: what the request allows, else the route's default, else what nearly all of the model's answers
 // stay below. m is nil while no model is chosen.
 func (x *Exchange) outputTokens(m *policies.Model) int {
-	if !x.env.Op.Generates() {
-		return 0
-	}
-	n, limit := x.env.MaxTokens, x.ruling().MaxTokens
-	if n == 0 {
-		n = limit.Default
-	}
-	if n == 0 && m != nil {
-		n = x.g.outputs.P95(m.Key)
-	} else if n == 0 {
-		n = tenants.UnknownOutput
-	}
-	if limit.Cap > 0 {
-		n = min(n, limit.Cap)
+	n := x.env.MaxTokens
+	if x.env.Op.Generates() {
+		limit := x.ruling().MaxTokens
+		if n == 0 {
+			n = limit.Default
+		}
+		if n == 0 && m != nil {
+			n = x.g.outputs.P95(m.Key)
+		} else if n == 0 {
+			n = tenants.UnknownOutput
+		}
+		if limit.Cap > 0 {
+			n = min(n, limit.Cap)
+		}
 	}
 	if answers := max(1, x.env.Answers); n <= mostTokens/answers {
 		return n * answers
@@ -63,7 +63,10 @@ func (x *Exchange) reserve() *llm.Error {
 	if x.tab.Exceeded(policies.OnWarn) {
 		x.warnings = append(x.warnings, "the budget is used up")
 	}
-	refusal := x.hold(x.need(), x.lowest)
+	if x.reserveAmply() {
+		return nil
+	}
+	refusal := x.hold(x.dearest()+x.lookup(), x.lowest)
 	if refusal == nil || refusal.Status != 429 {
 		return refusal
 	}
@@ -108,6 +111,10 @@ func (x *Exchange) afford(m *policies.Model) *llm.Error {
 	if need <= x.reserved {
 		return nil
 	}
+	if x.ample { // nobody is refused for what was not weighed
+		x.bound, x.ample = nil, false
+		return x.afford(m)
+	}
 	return x.hold(need, x.lowest || x.s.Policy.Rank(m.Tier) == 0)
 }
 
@@ -142,18 +149,21 @@ func (x *Exchange) cheaper(i int) (j int, ok bool) {
 	return 0, false
 }
 
-// need is what to reserve for the plan and the cache's lookup: by the rough bound of the prompt where all budgets have room for many times as much, since to weigh each word
-// costs as much as all else that budgets do.
-func (x *Exchange) need() int64 {
-	if x.bound == nil && len(x.env.Media) == 0 {
-		rough := x.env.RoughBound()
-		x.bound = &rough
-		if micro := x.dearest() + x.lookup(); x.tab.Roomy(micro) {
-			return micro
-		}
+// reserveAmply reserves for the plan and the cache's lookup by the rough bound of the prompt, where all budgets have room for many times as much: to weigh each word costs as
+// much as all else that budgets do.
+func (x *Exchange) reserveAmply() bool {
+	if x.bound != nil || len(x.env.Media) > 0 {
+		return false
+	}
+	rough := x.env.RoughBound()
+	x.bound = &rough
+	micro := x.dearest() + x.lookup()
+	if x.ample = x.tab.ReserveAmply(context.Background(), micro); x.ample {
+		x.reserved = micro
+	} else {
 		x.bound = nil
 	}
-	return x.dearest() + x.lookup()
+	return x.ample
 }
 
 // promptBound is what the prompt comes to at most, in tokens at the model. It is found out for the first who asks.
@@ -175,20 +185,17 @@ func (x *Exchange) promptBound(m *policies.Model) int {
 	return n
 }
 
-// quote is the most that an attempt at the model should cost, in micro-dollars. An own pool without a price costs nothing more for one more
-// request; one that is paid by the hour costs what its tokens have lately cost.
+// quote is the most that an attempt at the model should cost, in micro-dollars.
 func (x *Exchange) quote(m *policies.Model) int64 {
-	in, out := x.promptBound(m), x.outputTokens(m)
-	switch p := m.Price; {
-	case p != nil:
-		u := llm.Usage{Input: in, Output: out}
-		if p.Written > p.In {
-			u.CacheWrite = in
-		}
-		if p.Reasoning > p.Out {
-			u.Reasoning = out
-		}
-		return ledger.CostOf(p, u).MicroUSD
+	return x.most(m, x.promptBound(m), x.outputTokens(m))
+}
+
+// most is the most that so many tokens should cost. An own pool without a price costs nothing more for one more request; one that is paid by the hour costs what
+// its tokens have lately cost.
+func (x *Exchange) most(m *policies.Model, in, out int) int64 {
+	switch {
+	case m.Price != nil:
+		return ledger.MostOf(m.Price, in, out)
 	case m.Provider.Own && m.Provider.GPUPerHour > 0:
 		return max(1, x.g.outputs.Cost(m.Key, in+out))
 	}

@@ -134,7 +134,7 @@ func (s *counters) look(c *Charge, r *Receipt, now time.Duration) (soft bool) {
 		r.Accounts[i] = Balance{a.spent, a.holds.sum}
 		others := a.spent + a.holds.sum - a.holds.of[c.ID].amount
 		soft = soft || q.Soft
-		cramped = cramped || q.Soft && others+roomy*q.Reserve > q.Limit
+		cramped = cramped || q.Soft && (q.Reserve > q.Limit/roomy || others+roomy*q.Reserve > q.Limit)
 		r.Short[i] = !q.Force && !q.Soft && q.Lower == 0 && q.Reserve > 0 && others+q.Reserve > q.Limit
 	}
 	return soft && !cramped

@@ -263,16 +263,6 @@ func (t *Tab) Exceeded(how string) bool {
 	return false
 }
 
-// Roomy reports whether every budget has room for many times as many micro-dollars, by what was read last: then a reservation may be larger than need be.
-func (t *Tab) Roomy(microUSD int64) bool {
-	for i, b := range t.budgets {
-		if left := b.MicroUSD - t.balances[i].Spent - t.balances[i].Held; left/roomy < microUSD {
-			return false
-		}
-	}
-	return true
-}
-
 // Unpriced returns how a model without a price is met: the strictest of the budgets'. "" = nobody minds.
 func (t *Tab) Unpriced() string {
 	how := ""
@@ -302,12 +292,10 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 	if microUSD == t.lowered {
 		microUSD++ // by which the lowering, if it comes now, sees that it comes too late
 	}
-	c := &t.hold
-	*c = Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: t.charge.Accounts, into: &t.room.other}
+	c := t.reservation(microUSD)
 	for i := range c.Accounts {
 		how := t.budgets[i].OnExceed
-		c.Accounts[i].Reserve = microUSD
-		c.Accounts[i].Force = how == policies.OnWarn || lowest && how == policies.OnLowestTier
+		c.Accounts[i].Soft, c.Accounts[i].Force = false, how == policies.OnWarn || lowest && how == policies.OnLowestTier
 	}
 	r, err := t.store.Charge(ctx, c)
 	if err != nil {
@@ -321,6 +309,26 @@ func (t *Tab) Reserve(ctx context.Context, microUSD int64, lowest bool) *llm.Err
 		return nil
 	}
 	return t.usedUp(r, microUSD)
+}
+
+// ReserveAmply holds micro-dollars on every budget if each has room for many times as many: they may then be more than need be. Else it holds nothing.
+func (t *Tab) ReserveAmply(ctx context.Context, microUSD int64) bool {
+	c := t.reservation(microUSD)
+	for i := range c.Accounts {
+		c.Accounts[i].Soft = true
+	}
+	r, err := t.store.Charge(ctx, c)
+	return err == nil && r.Soft
+}
+
+// reservation is the charge of one.
+func (t *Tab) reservation(microUSD int64) *Charge {
+	c := &t.hold
+	*c = Charge{ID: t.charge.ID, Hold: t.charge.Hold, Accounts: t.charge.Accounts, into: &t.room.other}
+	for i := range c.Accounts {
+		c.Accounts[i].Reserve = microUSD
+	}
+	return c
 }
 
 // lower gives back what was held ahead of the decision and is not needed, if that is more than half of it. Nobody waits for it, so it may be done when Reserve has held more: it
@@ -400,7 +408,7 @@ func (t *Tab) settle(tokens, microUSD int64, requests bool) {
 		}
 	}
 	for i := range c.Accounts {
-		c.Accounts[i].Reserve, c.Accounts[i].Force, c.Accounts[i].Spend = 0, false, microUSD
+		c.Accounts[i].Reserve, c.Accounts[i].Force, c.Accounts[i].Soft, c.Accounts[i].Spend = 0, false, false, microUSD
 	}
 	if c.Note != nil && c.Note.Text == "" {
 		c.Note = nil

@@ -161,8 +161,8 @@ func TestBudgetPeriod(t *testing.T) {
 	})
 }
 
-// A budget is roomy while what is left of it, beside what is spent and held, holds an amount a hundred times.
-func TestRoomy(t *testing.T) {
+// Amply is reserved where what is left of every budget, beside what is spent and held, holds an amount a hundred times, and nowhere else.
+func TestReserveAmply(t *testing.T) {
 	s, a := NewMemory(), metered(nil, nil, nil)
 	a.Now = time.Now()
 	a.Key.Tenant.Budget = &policies.Budget{MicroUSD: 1e6, Per: "month", Zone: time.UTC, OnExceed: policies.OnWarn}
@@ -175,7 +175,12 @@ func TestRoomy(t *testing.T) {
 		}
 		return tab
 	}
-	if tab := open(); !tab.Roomy(100) || tab.Roomy(101) || tab.Roomy(math.MaxInt64) {
+	amply := func(microUSD int64) bool {
+		tab := open()
+		defer tab.Close(0, 0)
+		return tab.ReserveAmply(t.Context(), microUSD)
+	}
+	if !amply(100) || amply(101) || amply(math.MaxInt64) {
 		t.Error("the smaller of two budgets is not what counts")
 	}
 	held, spent := open(), open()
@@ -183,12 +188,42 @@ func TestRoomy(t *testing.T) {
 		t.Fatal(err)
 	}
 	spent.Close(0, 2000)
-	if tab := open(); !tab.Roomy(70) || tab.Roomy(71) {
-		t.Errorf("what is spent or held is not left: %+v", tab.balances)
+	if !amply(70) || amply(71) {
+		t.Error("what is spent or held is left")
 	}
 	held.Close(0, 20_000)
-	if tab := open(); tab.Roomy(1) {
+	if amply(1) {
 		t.Error("there is room in a budget that is used up")
+	}
+}
+
+// Exchanges that all saw room for many times what they want do not take it from each other: whoever comes when it is no longer there reserves exactly.
+func TestReserveAmplyAtOnce(t *testing.T) {
+	s, a := NewMemory(), metered(nil, nil, nil)
+	a.Now = time.Now()
+	a.Key.Budget = &policies.Budget{MicroUSD: 12_000, Per: "month", Zone: time.UTC, OnExceed: policies.OnRefuse}
+	tabs := make([]*Tab, 1000)
+	for i := range tabs {
+		a.ID += "x"
+		tab, err := Open(t.Context(), s, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tabs[i] = tab
+	}
+	ample, exact, refused := 0, 0, 0
+	for _, tab := range tabs {
+		switch {
+		case tab.ReserveAmply(t.Context(), 100):
+			ample++
+		case tab.Reserve(t.Context(), 20, false) == nil:
+			exact++
+		default:
+			refused++
+		}
+	}
+	if ample != 21 || exact != 495 || ample*100+exact*20 != 12_000 {
+		t.Errorf("%d amply, %d exactly, %d not at all", ample, exact, refused)
 	}
 }
 

@@ -19,6 +19,7 @@ type costCmd struct {
 	Unit   string  `arg:"" help:"neurons, usd, tokens-in, tokens-out or gpu-seconds." enum:"neurons,usd,tokens-in,tokens-out,gpu-seconds"`
 	Model  string  `help:"Model whose price turns tokens into money: PRESET:NAME of the catalogue, such as openai:gpt-5.5, or with --config a model of the policy." placeholder:"MODEL"`
 	Config string  `help:"Policy that names the model." placeholder:"FILE"`
+	Prompt uint    `help:"Tokens of one prompt: of a model whose long prompts cost more, the price of this length." placeholder:"TOKENS"`
 	GPU    float64 `name:"gpu-hour" help:"What the GPUs cost, USD an hour all together; with --config and a model of an own pool, the pool's."`
 	JSON   bool    `help:"Print a JSON object."`
 }
@@ -36,6 +37,7 @@ type amounts struct {
 	TokensOut  *float64 `json:"tokens_out,omitempty"`
 	GPUSeconds *float64 `json:"gpu_seconds,omitempty"`
 	Price      string   `json:"price,omitempty"` // the price row of the tokens
+	Above      int      `json:"above,omitempty"` // it is that of prompts of more tokens
 }
 
 // Run converts and prints.
@@ -50,18 +52,23 @@ func (c *costCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	usd, err := c.usd(price, hour)
+	var rates policies.PriceTier
+	if price != nil {
+		rates = price.For(int(c.Prompt))
+	}
+	usd, err := c.usd(price != nil, rates, hour)
 	if err != nil {
 		return err
 	}
 	a := amounts{USD: usd, Neurons: ledger.NeuronsOf(usd)}
 	if price != nil {
-		a.TokensIn, a.TokensOut, a.Price = per(usd*1e6, price.In), per(usd*1e6, price.Out), price.Row
+		a.TokensIn, a.TokensOut, a.Price, a.Above = per(usd*1e6, rates.In), per(usd*1e6, rates.Out), price.Row, rates.Above
 	}
 	a.GPUSeconds = per(usd*3600, hour)
 	if c.JSON {
 		return json.NewEncoder(w.stdout).Encode(a)
 	}
+	million := "a million" + ofPrompts(price, rates)
 	t := tabwriter.NewWriter(w.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "usd\t%s\nneurons\t%s\n", decimal(a.USD), decimal(a.Neurons))
 	for _, l := range []struct {
@@ -69,7 +76,7 @@ func (c *costCmd) Run(w *world) error {
 		n     *float64
 		under float64
 		per   string
-	}{{"tokens-in", a.TokensIn, priceOf(price).In, "a million"}, {"tokens-out", a.TokensOut, priceOf(price).Out, "a million"}, {"gpu-seconds", a.GPUSeconds, hour, "an hour"}} {
+	}{{"tokens-in", a.TokensIn, rates.In, million}, {"tokens-out", a.TokensOut, rates.Out, million}, {"gpu-seconds", a.GPUSeconds, hour, "an hour"}} {
 		if l.n != nil {
 			fmt.Fprintf(t, "%s\t%s\tat %s USD %s\n", l.unit, decimal(*l.n), decimal(l.under), l.per)
 		}
@@ -105,37 +112,41 @@ func (c *costCmd) prices(w *world) (*policies.Price, float64, error) {
 	return m.Price, hour, nil
 }
 
+// ofPrompts says of which prompts the rates are, where there are others.
+func ofPrompts(p *policies.Price, rates policies.PriceTier) string {
+	switch {
+	case p == nil || len(p.Tiers) == 0:
+		return ""
+	case rates.Above == 0:
+		return fmt.Sprintf(", prompts of up to %d tokens", p.Tiers[0].Above)
+	}
+	return fmt.Sprintf(", prompts of more than %d tokens", rates.Above)
+}
+
 // usd is what the amount costs.
-func (c *costCmd) usd(price *policies.Price, hour float64) (float64, error) {
-	rate := 0.0
+func (c *costCmd) usd(priced bool, rates policies.PriceTier, hour float64) (float64, error) {
+	rate, per := 0.0, 1e6
 	switch c.Unit {
 	case "usd":
 		return c.Amount, nil
 	case "neurons":
 		return ledger.USDOf(c.Amount), nil
 	case "gpu-seconds":
-		if rate = hour / 3600; rate == 0 {
+		if rate, per = hour, 3600; rate == 0 {
 			return 0, errors.New("GPU seconds need a price: --gpu-hour")
 		}
 	case "tokens-in", "tokens-out":
-		if price == nil {
+		if !priced {
 			return 0, errors.New("tokens need a model with a price: --model")
 		}
-		if rate = price.In / 1e6; c.Unit == "tokens-out" {
-			rate = price.Out / 1e6
+		if rate = rates.In; c.Unit == "tokens-out" {
+			rate = rates.Out
 		}
 	}
-	return c.Amount * rate, nil
+	return c.Amount * rate / per, nil
 }
 
 func amount(n float64) bool { return n >= 0 && !math.IsInf(n, 0) }
-
-func priceOf(p *policies.Price) policies.Price {
-	if p == nil {
-		return policies.Price{}
-	}
-	return *p
-}
 
 // per is an amount over a rate; nothing where there is no rate.
 func per(amount, rate float64) *float64 {

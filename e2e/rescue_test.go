@@ -15,9 +15,11 @@ import (
 	"github.com/sluice-gateway/sluice/internal/harness"
 )
 
-// breaker stands before a llama.cpp server and breaks a stream off after some events, when it was told to.
+// breaker stands before a llama.cpp server and breaks a stream off after some events, when it was told to, and never else: it keeps no connections, as
+// the server closes idle ones and a request might meet that.
 type breaker struct {
 	pool   string
+	server http.Transport
 	after  atomic.Int64 // events of the next stream; 0 = it is left whole
 	bodies chan string
 }
@@ -35,7 +37,7 @@ func (b *breaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	out.Header = r.Header
-	resp, err := http.DefaultTransport.RoundTrip(out)
+	resp, err := b.server.RoundTrip(out)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -67,7 +69,7 @@ func (b *breaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestRescueByARealServer: llama.cpp goes on with a text that was cut, by a last assistant message. What it says is the answer that was not cut.
 func TestRescueByARealServer(t *testing.T) {
 	_, addr := harness.Pool(t, "..", 0)
-	b := &breaker{pool: addr, bodies: make(chan string, 16)}
+	b := &breaker{pool: addr, server: http.Transport{DisableKeepAlives: true}, bodies: make(chan string, 16)}
 	front := httptest.NewServer(b)
 	t.Cleanup(front.Close)
 	g := serve(t, poolPolicy(strings.TrimPrefix(front.URL, "http://")))

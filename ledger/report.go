@@ -47,8 +47,8 @@ type Query struct {
 	GPU map[string]float64
 }
 
-// ParseQuery reads a query as the command line and the admin API write it: by is a list with commas, since a duration before now or an RFC 3339
-// time.
+// ParseQuery reads a query as the command line and the admin API write it: by is a list with commas, since a duration before now, a date (UTC) or an
+// RFC 3339 time.
 func ParseQuery(by, since, format string, raw bool, now time.Time) (Query, error) {
 	q := Query{Format: cmp.Or(format, "csv"), Raw: raw, Until: now}
 	if q.Format != "csv" && q.Format != "jsonl" {
@@ -66,21 +66,33 @@ func ParseQuery(by, since, format string, raw bool, now time.Time) (Query, error
 			return q, fmt.Errorf("by names %s twice", q.By[i])
 		}
 	}
-	switch d, err := time.ParseDuration(since); {
-	case since == "":
-	case err == nil && d >= 0:
-		q.Since = now.Add(-d)
-	default:
-		t, terr := time.Parse(time.RFC3339, since)
-		if terr != nil {
-			return q, errSince
-		}
-		q.Since = t
+	if since == "" {
+		return q, nil
 	}
-	return q, nil
+	var err error
+	q.Since, err = moment(since, now)
+	return q, err
 }
 
-var errSince = errors.New("since must be a duration such as 24h, or an RFC 3339 time")
+// moment reads a time as one before now, a day or an RFC 3339 time.
+func moment(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
+		}
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errSince
+}
+
+var errSince = errors.New("since must be a duration such as 24h or 7d, a date (UTC) or an RFC 3339 time")
 
 // sum is what a report shows of one group.
 type sum struct {

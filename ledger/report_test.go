@@ -53,6 +53,13 @@ other,x,auto,unpriced,out,estimated,1,10,1,0,
 2026-11-22,estimated,1,10,1,0,
 2026-11-23,reported,1,7,3,0,2000000
 `},
+		{"since a day", "tenant", "2026-11-23", "csv", false, false, `tenant,attempts,tokens_in,tokens_out,tokens_cached,micro_usd
+acme,1,7,3,0,2000000
+`},
+		{"the last day", "tenant", "1d", "csv", false, false, `tenant,attempts,tokens_in,tokens_out,tokens_cached,micro_usd
+acme,3,107,23,40,2000900
+other,1,10,1,0,
+`},
 		{"the hours of GPUs", "provider", "12h", "csv", false, true, `provider,attempts,tokens_in,tokens_out,tokens_cached,micro_usd,full_micro_usd
 pool,1,7,3,0,2000000,48000000
 `},
@@ -88,7 +95,11 @@ func TestParseQuery(t *testing.T) {
 		{"tenant,", "", "", "by must be"},
 		{"tenant,tenant", "", "", "twice"},
 		{"colour", "", "", `not "colour"`},
+		{"", "7d", "", ""},
+		{"", "2026-11-22", "", ""},
 		{"", "yesterday", "", "since must be"},
+		{"", "-7d", "", "since must be"},
+		{"", "1e3d", "", "since must be"},
 		{"", "-1h", "", "since must be"},
 		{"", "", "xml", "format must be"},
 	} {

@@ -19,7 +19,7 @@ import (
 type usageCmd struct {
 	Config string `help:"Policy of the gateway whose ledger is read." required:"" placeholder:"FILE"`
 	By     string `help:"What to sum by, with commas: tenant, key, route, model, provider, usage, day. Default: the first six." placeholder:"LIST"`
-	Since  string `help:"From when on: a duration before now such as 24h, or an RFC 3339 time. Default: all." placeholder:"TIME"`
+	Since  string `help:"From when on: a duration before now such as 24h or 7d, a date (UTC) or an RFC 3339 time. Default: all." placeholder:"TIME"`
 	Format string `help:"csv or jsonl." default:"csv" enum:"csv,jsonl"`
 	Raw    bool   `help:"Every row instead of sums."`
 	Full   bool   `help:"Also what own GPUs cost with their idle hours (full_micro_usd)."`

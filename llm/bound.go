@@ -87,12 +87,16 @@ func TextBound(text []byte) int {
 // The weights are in eighths of a token. They are such that no text of the test came to more in any of the vocabularies that were measured; docs/costs.md names those.
 const (
 	whole  = 8
-	usual  = 5 // a letter that the one before it is often followed by
+	usual  = 6 // a letter that the one before it is often followed by
+	blank  = 4 // one before a word that not all have whole
 	indent = 1 // a blank between two others
 )
 
 // weigh is what a piece of JSON comes to at most, in eighths of a token. A byte is a token at most, as vocabularies end in bytes. Less are: words that all vocabularies have whole;
 // letters that follow each other in many words; a blank before a word, which is a part of it; blanks in a row; and the characters beyond ASCII that all vocabularies have.
+//
+// Two letters of a usual pair, and a blank and a letter, are never two tokens side by side, as they would have been merged. So behind a letter by itself comes an unusual one, which costs whole, or a
+// token of more letters, which cost half of whole too much and the letter behind them a quarter too little; a blank by itself lacks a half.
 func weigh(s []byte) (eighths int) {
 	dictionary := words()
 	before := byte('"')
@@ -100,15 +104,14 @@ func weigh(s []byte) (eighths int) {
 		c := s[i]
 		if c-'a' < 26 {
 			first, letters, cost := i, uint64(0), 0 // five bits a letter
-			if isLetter(before) {
-				letters = uint64(before & 31)
-			}
 			for ; i < len(s) && s[i]-'a' < 26; i++ {
 				letters = letters<<5 | uint64(s[i]&31)
 				cost += int(pairs[letters%1024])
 			}
 			if !joins(before) && (i == len(s) || !joins(s[i])) && i-first <= longestWord && dictionary.has(letters) {
-				cost = whole
+				if cost = whole; before == ' ' {
+					cost -= blank
+				}
 			}
 			eighths += cost
 			before = 'a'
@@ -117,7 +120,8 @@ func weigh(s []byte) (eighths int) {
 		if c == ' ' {
 			if i++; i < len(s) && isLetter(s[i]) {
 				before = ' '
-				continue // a part of the word
+				eighths += blank // it is a part of the word, or of none
+				continue
 			}
 			if before == ' ' && i < len(s) && s[i] == ' ' {
 				eighths += indent
@@ -179,9 +183,9 @@ func char(r rune) int {
 	return whole * utf8.RuneLen(r)
 }
 
-// pairs weighs a letter behind another one, or behind none: both of five bits. Each usual pair is more than a thousandth of all pairs in English texts and program sources.
+// pairs weighs a letter behind another one, or behind none: both of five bits. Each usual pair is more than a thousandth of all pairs in English texts and program sources, and a token.
 var pairs = weighPairs("bcdfgilmnprstuy aceluy aehiklortu adeiorsu acdefglmnpqrstvwx adefiloru eiosu aeiot abcdefglmnoprstvz s aes adefilostuy aeimop acdefgiopstu " +
-	"bcdfiklmnoprstuvw aeilmoprstu u acegiklmnorstuy acehiopstuy acehioprstuy bceilmnprst aei aehio t opst e")
+	"bcdfiklmnoprstuvw aeilmoprstu u acegilmnorstuy acehiopstuy acehioprstuy bceilmnprst aei aehio t opst e")
 
 // weighPairs makes the table of a list: which letters usually follow a, which b, and so on.
 func weighPairs(list string) (t [1024]uint8) {

@@ -16,12 +16,14 @@ func TestWeigh(t *testing.T) {
 		{"nothing", "", 0},
 		{"a word of all vocabularies", "information", 1},
 		{"words", "is the information", 3},
-		{"a word within one", "xinformation informationx", 2 * (2 + 10*.625)},
-		{"a word beside digits", "is2", 2.625},
+		{"a word within one", "xinformation informationx", 2*(2+10*.75) + .5},
+		{"a word beside digits", "is2", 2.75},
 		{"a word in capitals", "THE", 3},
-		{"a word that begins a sentence", "The", 2.25},
-		{"letters that follow each other", "erestin", 1 + 6*.625},
+		{"a word that begins a sentence", "The", 2.75},
+		{"letters that follow each other", "erestin", 1 + 6*.75},
 		{"letters that do not", "qxzjvkw", 7},
+		{"letters that would follow each other, were they not words", " ck ck", 2 * (.5 + 1 + .75)},
+		{"capitals and letters in turn", "YtYt", 4},
 		{"digits", "31415", 5},
 		{"hex", "d41d8cd98f", 10},
 		{"punctuation", `{}=><;`, 6},
@@ -54,7 +56,7 @@ func TestBound(t *testing.T) {
 		e    Envelope
 		want Bound
 	}{
-		{"a prompt", Envelope{Op: OpCompletions, Body: []byte(`{"prompt":"a b"}`)}, Bound{Text: 14}},
+		{"a prompt", Envelope{Op: OpCompletions, Body: []byte(`{"prompt":"a b"}`)}, Bound{Text: 15}},
 		{"a conversation", Envelope{Op: OpChat, Body: []byte(`7`)}, Bound{Text: 1 + templateTokens}},
 		{"tools", Envelope{Op: OpChat, Tools: 2, Body: []byte(`7`)}, Bound{Text: 1 + templateTokens + toolsTokens}},
 		{"their definitions", Envelope{Op: OpOpaque, Body: []byte(long)}, Bound{Text: 5000}},

@@ -7,7 +7,7 @@ import (
 
 // One read of an answer: small for what comes in events, because open streams are many, and large while reads fill their buffer.
 const (
-	smallBuffer = 2 << 10
+	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
 )
 

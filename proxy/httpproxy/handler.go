@@ -339,36 +339,37 @@ func (c *call) finish(v proxy.Verdict) proxy.Verdict {
 	return v
 }
 
-// send writes to the client, the head first, and flushes: an event must not wait for the next one.
+// send writes to the client, the head first, and flushes: an event must not wait for the next one. A head leaves with the bytes that it begins.
 func (c *call) send(p []byte) error {
 	c.quiet.lock()
 	defer c.quiet.unlock()
-	if err := c.begin(); err != nil {
-		return err
-	}
-	if len(p) == 0 {
+	begun := c.begin()
+	if len(p) == 0 && !begun {
 		return nil
 	}
-	c.quiet.last = time.Now()
-	if _, err := c.w.Write(p); err != nil {
-		return err
+	if len(p) > 0 {
+		c.quiet.last = time.Now()
+		if _, err := c.w.Write(p); err != nil {
+			return err
+		}
 	}
-	if c.x.Streams() {
-		return http.NewResponseController(c.w).Flush()
-	}
-	return nil
+	return c.flush()
 }
 
+// head sends the head of an answer whose first bytes may take their time.
 func (c *call) head() error {
 	c.quiet.lock()
 	defer c.quiet.unlock()
-	return c.begin()
+	if !c.begin() {
+		return nil
+	}
+	return c.flush()
 }
 
-// begin is head for whoever holds the lock.
-func (c *call) begin() error {
+// begin writes the head, unless that is done, for whoever holds the lock and flushes.
+func (c *call) begin() bool {
 	if c.sent {
-		return nil
+		return false
 	}
 	c.sent = true
 	status, fields := c.x.ResponseHead()
@@ -377,10 +378,15 @@ func (c *call) begin() error {
 		h["Content-Type"] = nil // the upstream said none: the server must not guess one
 	}
 	c.w.WriteHeader(status)
-	if c.x.Streams() {
-		return http.NewResponseController(c.w).Flush()
+	return true
+}
+
+// flush sends what was written of a stream.
+func (c *call) flush() error {
+	if !c.x.Streams() {
+		return nil
 	}
-	return nil
+	return http.NewResponseController(c.w).Flush()
 }
 
 func (c *call) reply(r *proxy.Reply) {

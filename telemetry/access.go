@@ -154,15 +154,9 @@ type lines struct {
 	once    sync.Once
 
 	mu      sync.Mutex
-	n       int // lines that wait, in one of the two
-	waiting batch
-	spare   batch
-}
-
-// batch holds lines that are written together: as entries, or as JSON.
-type batch struct {
-	entries []entry
-	text    []byte
+	waiting []entry
+	spare   []entry
+	text    []byte // run's: of lines that are written together
 }
 
 // newLines starts the queue. Lines go to out as JSON, to the handler where out is nil.
@@ -173,24 +167,13 @@ func newLines(h slog.Handler, out io.Writer, dropped func()) *lines {
 	return l
 }
 
-// put queues the line of a record, or drops it when the sink is behind.
+// put queues the line of a record, or drops it when the sink is behind. What makes text of it has time, and is quicker with many lines at once.
 func (l *lines) put(r *Record) {
 	e := newEntry(r)
-	var room [lineRoom]byte
-	text := room[:0]
-	if l.out != nil {
-		text = e.appendJSON(text)
-	}
 	l.mu.Lock()
-	n := l.n
-	switch {
-	case n >= lineQueue:
-	case l.out != nil:
-		l.n++
-		l.waiting.text = append(l.waiting.text, text...)
-	default:
-		l.n++
-		l.waiting.entries = append(l.waiting.entries, e)
+	n := len(l.waiting)
+	if n < lineQueue {
+		l.waiting = append(l.waiting, e)
 	}
 	l.mu.Unlock()
 	switch n {
@@ -217,22 +200,27 @@ func (l *lines) run() {
 // flush writes the lines that wait.
 func (l *lines) flush() {
 	l.mu.Lock()
-	b, n := l.waiting, l.n
-	l.waiting, l.spare, l.n = l.spare, batch{}, 0
+	all := l.waiting
+	l.waiting, l.spare = l.spare, nil
 	l.mu.Unlock()
-	if len(b.text) > 0 {
-		if _, err := l.out.Write(b.text); err != nil {
-			for range n {
+	l.text = l.text[:0]
+	for i := range all {
+		if l.out == nil {
+			l.write(&all[i])
+		} else {
+			l.text = all[i].appendJSON(l.text)
+		}
+	}
+	if len(l.text) > 0 {
+		if _, err := l.out.Write(l.text); err != nil {
+			for range all {
 				l.dropped()
 			}
 		}
 	}
-	for i := range b.entries {
-		l.write(&b.entries[i])
-	}
-	clear(b.entries)
+	clear(all)
 	l.mu.Lock()
-	l.spare = batch{b.entries[:0], b.text[:0]}
+	l.spare = all[:0]
 	l.mu.Unlock()
 }
 

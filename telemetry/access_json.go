@@ -11,9 +11,6 @@ import (
 // The access line as JSON, byte for byte what slog's JSON handler makes of the entry's log record, without the record: a busy gateway
 // spends more on one's boxed attributes than on all else that telemetry does for an exchange.
 
-// lineRoom is what a line mostly needs, in bytes.
-const lineRoom = 768
-
 // appendJSON appends the line of the entry with its end of line.
 func (e *entry) appendJSON(b []byte) []byte {
 	b = append(b, '{')

@@ -151,12 +151,17 @@ func (s *Sink) startEvents(version string) error {
 	for _, result := range []string{"ok", "error"} {
 		s.metrics.reloads.Add(ctx, 0, metric.WithAttributes(labelResult.String(result)))
 	}
-	g, err := s.meter.Int64Gauge(metricBuild, metric.WithDescription("Always 1; the labels say what runs."))
+	g, err := s.gauge(metricBuild, "Always 1; the labels say what runs.")
 	if err != nil {
 		return fmt.Errorf("gauge of the build: %w", err)
 	}
-	g.Record(ctx, 1, metric.WithAttributes(labelVersion.String(version), labelGo.String(runtime.Version())))
-	return nil
+	built := metric.WithAttributes(labelVersion.String(version), labelGo.String(runtime.Version()))
+	_, err = s.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		s.tally.flush() // callbacks are run before anything is read
+		o.ObserveInt64(g, 1, built)
+		return nil
+	}, g)
+	return err
 }
 
 // Reload counts a load of the policy, the first one included.

@@ -46,6 +46,7 @@ type Options struct {
 // Sink takes records and events. Its methods may be called from any number of goroutines and never wait for whoever reads.
 type Sink struct {
 	metrics  *instruments
+	tally    *tally // feeds them records
 	meter    metric.Meter
 	readers  *sdkmetric.MeterProvider
 	tracer   trace.Tracer // nil = nobody wants spans
@@ -129,6 +130,7 @@ func (s *Sink) startMetrics(o Options, res *resource.Resource) error {
 	if s.metrics, err = newInstruments(s.meter); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
+	s.tally = newTally(s.metrics)
 	return s.startEvents(o.ServiceVersion)
 }
 
@@ -139,7 +141,7 @@ func (s *Sink) Emit(r *Record) {
 	if s.tracer != nil && r.Trace.Sampled {
 		ctx = s.trace(ctx, r)
 	}
-	s.metrics.measure(ctx, r)
+	s.tally.put(ctx, r)
 	if s.lines != nil {
 		s.lines.put(r)
 	}
@@ -154,6 +156,7 @@ func (s *Sink) Handler() http.Handler {
 func (s *Sink) Shutdown(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var errs [3]error
+	s.tally.timer.Stop()
 	wg.Go(func() { errs[0] = s.readers.Shutdown(ctx) })
 	if s.spans != nil {
 		wg.Go(func() { errs[1] = s.spans.Shutdown(ctx) })

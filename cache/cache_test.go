@@ -244,6 +244,28 @@ func TestShared(t *testing.T) {
 	b.Close()
 }
 
+// What the store no longer has, nobody has; and it keeps nothing for longer than it tells of purges.
+func TestSharedForgets(t *testing.T) {
+	a, b, m := two(t)
+	defer b.Close()
+	k, e := KeyOf("a"), entry("acme", "text")
+	e.Expires = now.Add(2 * keepTime)
+	a.Save(k, e)
+	a.Close() // its saves are through
+	if ttl := m.TTL(m.Keys()[0]); ttl != keepTime {
+		t.Errorf("it lives for %v", ttl)
+	}
+	if _, ok := b.Load(t.Context(), k, now); !ok {
+		t.Fatal("not shared")
+	}
+	m.FlushAll()
+	for _, c := range []*Cache{a, b} {
+		if _, ok := c.Load(t.Context(), k, now.Add(nearTime)); ok {
+			t.Error("found what the store has lost")
+		}
+	}
+}
+
 // Gateways whose clocks differ agree on what was asked for before a purge, and what after it: the store's clock tells.
 func TestClocksApart(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {

@@ -21,6 +21,17 @@ func question(t testing.TB, text string, vector ...float32) *Question {
 	return q
 }
 
+// Words that have one hash by chance, or by somebody's design, are not the same for that.
+func TestLikeHashes(t *testing.T) {
+	c, k := New(nil), KeyOf("a")
+	q, other := question(t, "how do I sort a list", 1, 0), question(t, "how do I sort a map", 1, 0)
+	c.Learn(k, q, entry("acme", "list"))
+	other.hash = q.hash
+	if e, _ := c.Like(k, other, 0.5, now); e != nil {
+		t.Errorf("found %s", e.Body)
+	}
+}
+
 func TestNewQuestion(t *testing.T) {
 	q := question(t, "hi", 3, 4)
 	if q.vector[0] != 0.6 || q.vector[1] != 0.8 {

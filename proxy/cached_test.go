@@ -215,6 +215,27 @@ func TestMaxAge(t *testing.T) {
 	})
 }
 
+// TestOtherRequests: what an upstream may answer otherwise is no hit, and what asks for a part or a change of an answer has no part in the cache.
+func TestOtherRequests(t *testing.T) {
+	inLab(t, cachePolicy, "stop", func(l *lab, _ *slow) {
+		for _, tc := range []struct{ query, name, value, want string }{
+			{"", "", "", "miss"}, {"", "X-Other", "x", "hit"}, {"?api-version=1", "", "", "miss"}, {"?api-version=2", "", "", "miss"}, {"?api-version=1", "", "", "hit"}, {"?api-version=1&key=secret", "", "", "hit"},
+			{"", "OpenAI-Beta", "x", "miss"}, {"", "Anthropic-Beta", "x", "miss"}, {"", "Anthropic-Version", "x", "miss"},
+			{"", "Range", "bytes=0-1", "bypass"}, {"", "If-None-Match", "x", "bypass"}, {"", "If-Modified-Since", "x", "bypass"},
+		} {
+			header := []string{tc.name, tc.value}
+			if tc.name == "" {
+				header = nil
+			}
+			r := same(t, "auto", "", header...)
+			r.Head = bytes.Replace(r.Head, []byte("/completions"), []byte("/completions"+tc.query), 1)
+			if got := l.plane.ask(r).Header.Get("X-Sluice-Cache"); got != tc.want {
+				t.Errorf("%+v: %s", tc, got)
+			}
+		}
+	})
+}
+
 // TestPurge: what was purged is asked for anew, and nothing else.
 func TestPurge(t *testing.T) {
 	inLab(t, cachePolicy, "stop", func(l *lab, _ *slow) {

@@ -188,6 +188,25 @@ func TestIssuerWithdraws(t *testing.T) {
 	}
 }
 
+// A key that the issuer encrypts with signs no token.
+func TestEncryptionKeys(t *testing.T) {
+	p := newProvider(t)
+	k := *p.signs.Load()
+	k.Use = "enc"
+	p.signs.Store(&k)
+	ring := NewRing(NewMemory())
+	_, b := p.book(t, ring)
+	i := ring.issuers.get(p.URL)
+	harness.Until(t, "the keys are not read", func() bool {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		return i.keys != nil && i.ready == nil
+	})
+	if key, _ := b.Authenticate(header("Authorization", "Bearer "+p.token(t, nil)), now); key != nil {
+		t.Error("a token counts that was signed with it")
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	_, b := (&provider{Server: &httptest.Server{URL: "http://127.0.0.1:1"}}).fuzzBook(f)
 	for _, s := range []string{"", "..", "a.b.c", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwOi8vMTI3LjAuMC4xOjEifQ."} {

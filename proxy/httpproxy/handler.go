@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -277,6 +278,9 @@ func (c *call) carry(body io.Reader, buf []byte, watch *watch) proxy.Verdict {
 func (c *call) pass(chunk []byte, end bool, watch *watch) (proxy.Verdict, bool) {
 	if v, over := c.absent(); over {
 		return v, true
+	}
+	if c.x.Streams() { // what comes of a piece is mostly as long, and grows by its events
+		c.out = slices.Grow(c.out[:0], len(chunk))
 	}
 	var v proxy.Verdict
 	c.out, v = c.x.Write(c.out[:0], chunk, end)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -244,10 +243,14 @@ func (x *Exchange) priced() *llm.Error {
 	if i < 0 {
 		return nil
 	}
-	model := x.plan.Attempts[i].Model.Key
+	m := x.plan.Attempts[i].Model
+	unknown := "the price of model " + strconv.Quote(m.Key)
+	if m.Price != nil {
+		unknown = "what model " + strconv.Quote(m.Key) + " costs on this path"
+	}
 	switch x.tab.Unpriced() {
 	case policies.OnWarn:
-		x.warnings = append(x.warnings, "the price of model "+strconv.Quote(model)+" is not known to the budget")
+		x.warnings = append(x.warnings, unknown+" is not known to the budget")
 		return nil
 	case policies.OnLowestTier:
 		if x.lowest { // the lowest tier is this one
@@ -263,7 +266,7 @@ func (x *Exchange) priced() *llm.Error {
 		return nil
 	}
 	return &llm.Error{Source: llm.SourceGateway, Class: llm.ClassClient, Status: 403, Type: "policy_denied", Code: "policy_denied",
-		Message: fmt.Sprintf("A budget needs prices, and the price of model %q is not known (unknown_price: refuse).", model)}
+		Message: "A budget needs prices, and " + unknown + " is not known (unknown_price: refuse)."}
 }
 
 // closeTab settles what the exchange used: the tokens of all its attempts, and their price.
